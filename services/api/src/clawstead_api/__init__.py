@@ -1,0 +1,1 @@
+"""HTTP gateway: accounts and the desired state of every instance."""

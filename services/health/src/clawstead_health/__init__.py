@@ -1,0 +1,1 @@
+"""Probes instances and publishes verdicts."""

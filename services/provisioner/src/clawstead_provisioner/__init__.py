@@ -1,0 +1,1 @@
+"""Makes containers match the desired state."""

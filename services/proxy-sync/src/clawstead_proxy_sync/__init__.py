@@ -1,0 +1,1 @@
+"""Runs nginx, its map of instances and its certificates."""

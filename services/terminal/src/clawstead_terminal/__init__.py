@@ -1,0 +1,1 @@
+"""WebSocket to a shell in an instance."""

@@ -1,0 +1,1 @@
+"""Clawstead's wire contract and bus: what every service shares, and nothing else."""

@@ -1,0 +1,6 @@
+"""The bus: one broker factory that knows every FastStream and nats-py trap, and the rules of delivery."""
+
+from clawstead_shared.messaging.bus import Bus, Handler
+from clawstead_shared.messaging.ports import EventReader, EventSink
+
+__all__ = ["Bus", "EventReader", "EventSink", "Handler"]

@@ -1,0 +1,202 @@
+"""The bus as services see it: publish an event, read the present, consume, keep small keyed values."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+import nats.js.errors
+import structlog
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.kv import KeyValue
+
+from clawstead_shared.errors import StreamsMissingError, TransientError
+from clawstead_shared.events import Event, MalformedEventError, Payload, decode, encode
+from clawstead_shared.messaging.broker import disarm_error_callback, exit_at_once, make_broker
+from clawstead_shared.messaging.delivery import Delivery, Handler
+from clawstead_shared.settings import BusSettings
+from clawstead_shared.streams import STATE_STREAM, Consumer
+from clawstead_shared.subjects import ROOT, Topic, all_of, subject_of
+
+__all__ = ["Bus", "Handler"]
+
+log = structlog.get_logger()
+
+_STATE = JStream(STATE_STREAM, declare=False)
+_PULL_SECONDS = 1
+"""After a server restart a consumer is deaf for the rest of its pull, so pulls are short (bus.md, section 3)."""
+_CONNECT_RETRY_SECONDS = 1.0
+_SNAPSHOT_STALL_SECONDS = 5
+
+
+async def _raw_body(message: NatsMessage) -> bytes:
+    # FastStream's own decoder would fail on a malformed body before our handler could set it aside.
+    return message.body
+
+
+class Bus:
+    """One service's connection to NATS. Keeps ``EventSink`` and ``EventReader``."""
+
+    def __init__(self, service: str, settings: BusSettings) -> None:
+        self._service = service
+        self._closing = False
+        self.broker: NatsBroker = make_broker(service, settings, on_closed=self._on_closed)
+        self._consumers: list[Consumer] = []
+
+    def _on_closed(self) -> None:
+        if not self._closing:
+            exit_at_once()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is reachable right now."""
+        state = self.broker.config.broker_config.connection_state
+        return bool(state) and bool(self.broker.connection.is_connected)
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        """The raw JetStream client, for what FastStream does not offer."""
+        context: JetStreamContext = self.broker.config.broker_config.connection_state.stream
+        return context
+
+    async def connect(self) -> None:
+        """Connect, waiting for the server as long as it takes. Consuming starts with ``start``."""
+        while True:
+            try:
+                await self.broker.connect()
+            except (NatsError, OSError) as error:
+                log.warning("bus not reachable yet", error=str(error))
+                await asyncio.sleep(_CONNECT_RETRY_SECONDS)
+            else:
+                disarm_error_callback(self.broker)
+                return
+
+    async def start(self) -> None:
+        """Start consuming.
+
+        Raises:
+            StreamsMissingError: the streams or a consumer are not declared.
+        """
+        await self.require_streams()
+        await self.broker.start()
+
+    async def require_streams(self) -> None:
+        """Check that what this service needs is declared.
+
+        Raises:
+            StreamsMissingError: it is not; nats-py would silently create a consumer with wrong settings.
+        """
+        try:
+            await self.jetstream.stream_info(STATE_STREAM)
+            for consumer in self._consumers:
+                await self.jetstream.consumer_info(STATE_STREAM, consumer.durable)
+        except nats.js.errors.NotFoundError as missing:
+            raise StreamsMissingError("streams are not declared: run `clawstead streams apply`") from missing
+        except NatsError as error:
+            raise TransientError(f"bus did not answer: {error}") from error
+
+    async def close(self) -> None:
+        """Stop pulling, let running handlers finish within their grace, flush and disconnect."""
+        self._closing = True
+        with contextlib.suppress(NatsError, OSError, TimeoutError):
+            await self.broker.stop()
+
+    def consume(self, consumer: Consumer, handlers: Mapping[Topic, Handler]) -> None:
+        """Bind ``handlers``, by topic, to a durable consumer. Call before ``start``."""
+        self._consumers.append(consumer)
+        deliver = Delivery(consumer, handlers, lambda: self.jetstream)
+
+        async def on_message(message: NatsMessage) -> None:
+            await deliver(message)
+
+        self.broker.subscriber(
+            f"{ROOT}.>",  # only a name here: the declared consumer's filters decide
+            stream=_STATE,
+            durable=consumer.durable,
+            # batch_size > 1 would run handlers in parallel and hold messages that ack_wait already counts.
+            pull_sub=PullSub(batch_size=1, timeout=_PULL_SECONDS),
+            max_workers=consumer.concurrency,
+            ack_policy=AckPolicy.MANUAL,
+            decoder=_raw_body,
+            title=consumer.durable,
+        )(on_message)
+
+    async def publish(self, event: Event[Payload], timeout: timedelta = timedelta(seconds=5)) -> int:
+        """See ``EventSink.publish``."""
+        headers, body = encode(event)
+        with _translated("publish"):
+            ack = await self.broker.publish(
+                body, event.subject, headers=headers, stream=STATE_STREAM, timeout=timeout.total_seconds()
+            )
+        return ack.seq
+
+    async def newest(self, topic: Topic, instance_id: str) -> Event[Payload] | None:
+        """See ``EventReader.newest``."""
+        subject = subject_of(topic, instance_id)
+        try:
+            with _translated("read"):
+                message = await self.jetstream.get_last_msg(STATE_STREAM, subject, direct=True)
+        except nats.js.errors.NotFoundError:
+            return None
+        return decode(subject, message.headers, message.data or b"", sequence=message.seq)
+
+    async def snapshot(self, topic: Topic) -> dict[str, Event[Payload]]:
+        """See ``EventReader.snapshot``."""
+        newest: dict[str, Event[Payload]] = {}
+        with _translated("snapshot"):
+            for message in await self._last_per_subject(topic):
+                try:
+                    event = decode(
+                        message.subject,
+                        message.headers,
+                        message.data,
+                        sequence=message.metadata.sequence.stream,
+                    )
+                except MalformedEventError as error:
+                    log.warning("malformed message left out", subject=message.subject, error=str(error))
+                else:
+                    newest[event.instance_id] = event
+        return newest
+
+    async def _last_per_subject(self, topic: Topic) -> list[Msg]:
+        subscription = await self.jetstream.subscribe(
+            all_of(topic),
+            stream=STATE_STREAM,
+            ordered_consumer=True,
+            config=ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT),
+        )
+        try:
+            info = await subscription.consumer_info()
+            sent = info.delivered.consumer_seq if info.delivered else 0
+            total = sent + (info.num_pending or 0)
+            return [await subscription.next_msg(timeout=_SNAPSHOT_STALL_SECONDS) for _ in range(total)]
+        finally:
+            await subscription.unsubscribe()
+
+    async def bucket(self, name: str) -> KeyValue:
+        """Return a declared key-value bucket.
+
+        Raises:
+            StreamsMissingError: it is not declared.
+        """
+        try:
+            with _translated("bucket"):
+                return await self.jetstream.key_value(name)
+        except nats.js.errors.BucketNotFoundError as missing:
+            raise StreamsMissingError(f"bucket {name} is not declared: run `clawstead streams apply`") from missing
+
+
+@contextlib.contextmanager
+def _translated(action: str) -> Iterator[None]:
+    try:
+        yield
+    except (nats.js.errors.NotFoundError, nats.js.errors.BucketNotFoundError):
+        raise
+    except (NatsTimeoutError, NatsError, TimeoutError, OSError) as error:
+        raise TransientError(f"{action}: bus did not answer ({type(error).__name__})") from error

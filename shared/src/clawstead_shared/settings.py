@@ -1,0 +1,61 @@
+"""Settings fragments. Each service composes its own frozen object from these, once, in ``__main__``."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Fragment(BaseSettings):
+    """Base of all settings: read from the environment, prefix ``CLAWSTEAD_``, never changed, never logged."""
+
+    model_config = SettingsConfigDict(env_prefix="CLAWSTEAD_", frozen=True, extra="ignore")
+
+
+class BusSettings(Fragment):
+    """How to reach NATS."""
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    """Server address; may hold user and password, so it is never logged."""
+
+
+class LogSettings(Fragment):
+    """How to log."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+
+class EdgeSettings(Fragment):
+    """The public face: hostnames and ports that several services must agree on."""
+
+    domain: str = Field(default="claw.localhost", pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    https_port: int = Field(default=8443, ge=1, le=65535)
+
+    @property
+    def public_port_suffix(self) -> str:
+        """``:port`` as it must appear in an origin: empty for 443."""
+        return "" if self.https_port == 443 else f":{self.https_port}"  # noqa: PLR2004 - the HTTPS default
+
+    @property
+    def base_url(self) -> str:
+        """The platform's own origin, without a trailing slash."""
+        return f"https://{self.domain}{self.public_port_suffix}"
+
+    def hostname(self, subdomain: str) -> str:
+        """Return the hostname of an instance."""
+        return f"{subdomain}.{self.domain}"
+
+    def origin(self, subdomain: str) -> str:
+        """Return the origin of an instance, without a trailing slash."""
+        return f"https://{self.hostname(subdomain)}{self.public_port_suffix}"
+
+
+class ServiceSettings(BusSettings, LogSettings):
+    """What every service needs."""
+
+    data_dir: Path = Path("data")
+    """Root of all state; each service writes only its own folder below."""
+    bind_host: str = "127.0.0.1"
+    """Address on which the service's own HTTP port listens."""

@@ -1,0 +1,193 @@
+"""The rules of delivery, on a real nats-server: verdicts, retries, dead letters, restarts."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from clawstead_cli import topology
+from clawstead_shared.errors import PermanentError, StreamsMissingError, TransientError
+from clawstead_shared.events import Event, EventType
+from clawstead_shared.ids import new_instance_id
+from clawstead_shared.messaging import Bus
+from clawstead_shared.settings import BusSettings
+from clawstead_shared.streams import DEAD_LETTER_STREAM, PROVISIONER, STATE_STREAM
+from clawstead_shared.subjects import Topic, subject_of
+from tests.support.factories import desired_event, make_desired, make_observed, observed_event
+from tests.support.nats_server import NatsServer
+from tests.support.wait import wait_until
+
+HEADERS = {"ce-id": "1", "ce-source": "/clawstead/x", "ce-time": "2026-01-01T00:00:00Z"}
+QUICK = replace(PROVISIONER, retry_delays=(timedelta(milliseconds=50),), max_deliver=3)
+
+
+class Recorder:
+    """A handler that fails as often as it is told to."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.events: list[Event] = []
+        self.attempts = 0
+        self._failures = list(failures)
+
+    async def __call__(self, event: Event) -> None:
+        self.attempts += 1
+        if self._failures:
+            raise self._failures.pop(0)
+        self.events.append(event)
+
+
+async def consuming(bus: Bus, handler: Recorder) -> None:
+    bus.consume(QUICK, {Topic.DESIRED: handler})
+    await bus.start()
+
+
+async def dead_letters(bus: Bus) -> int:
+    return (await bus.jetstream.stream_info(DEAD_LETTER_STREAM)).state.messages
+
+
+async def settled(bus: Bus) -> bool:
+    info = await bus.jetstream.consumer_info(STATE_STREAM, PROVISIONER.durable)
+    return info.num_pending == 0 and info.num_ack_pending == 0
+
+
+async def test_an_event_is_handled_once_and_acknowledged(bus: Bus) -> None:
+    handler = Recorder()
+    await consuming(bus, handler)
+    event = desired_event(make_desired())
+    await bus.publish(event)
+    await wait_until(lambda: handler.events)
+    assert handler.events[0].data == event.data
+    assert handler.events[0].sequence == 1
+    await wait_until(lambda: settled(bus))
+
+
+async def test_publishing_the_same_event_again_stores_nothing(bus: Bus) -> None:
+    event = desired_event(make_desired())
+    assert await bus.publish(event) == await bus.publish(event) == 1
+    assert (await bus.jetstream.stream_info(STATE_STREAM)).state.messages == 1
+
+
+async def test_a_transient_error_is_redelivered_until_it_succeeds(bus: Bus) -> None:
+    handler = Recorder(TransientError("docker is down"), RuntimeError("a defect"))
+    await consuming(bus, handler)
+    await bus.publish(desired_event(make_desired()))
+    await wait_until(lambda: handler.events)
+    assert handler.attempts == 3
+    assert await dead_letters(bus) == 0
+
+
+async def test_exhausted_deliveries_end_as_a_dead_letter_with_the_reason(bus: Bus) -> None:
+    handler = Recorder(*[TransientError("disk full")] * 3)
+    await consuming(bus, handler)
+    event = desired_event(make_desired())
+    await bus.publish(event)
+    await wait_until(lambda: dead_letters(bus))
+    letter = await bus.jetstream.get_msg(DEAD_LETTER_STREAM, seq=1)
+    assert letter.subject == f"clawstead.dlq.provisioner.{event.subject}"
+    assert letter.headers["x-dlq-reason"] == "disk full"
+    assert letter.headers["x-dlq-kind"] == "DeliveriesExhausted"
+    await wait_until(lambda: settled(bus))
+
+
+async def test_a_permanent_error_is_set_aside_at_once(bus: Bus) -> None:
+    handler = Recorder(PermanentError("never"))
+    await consuming(bus, handler)
+    await bus.publish(desired_event(make_desired()))
+    await wait_until(lambda: dead_letters(bus))
+    assert handler.attempts == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (None, b"not json"),
+        ({**HEADERS, "ce-type": "clawstead.instance.created"}, b"{}"),
+        ({**HEADERS, "ce-type": "unknown"}, b"1"),
+    ],
+)
+async def test_poison_is_set_aside_and_the_others_go_on(bus: Bus, headers: dict[str, str], body: bytes) -> None:
+    handler = Recorder()
+    await consuming(bus, handler)
+    await bus.jetstream.publish(subject_of(Topic.DESIRED, new_instance_id()), body, headers=headers)
+    await bus.publish(desired_event(make_desired()))
+    await wait_until(lambda: handler.events)
+    await wait_until(lambda: dead_letters(bus))
+    assert handler.attempts == 1
+
+
+async def test_long_work_is_not_delivered_twice(bus: Bus) -> None:
+    started, release = 0, asyncio.Event()
+
+    async def slow(_: Event) -> None:
+        nonlocal started
+        started += 1
+        await release.wait()
+
+    await bus.jetstream.add_consumer(
+        STATE_STREAM, topology.consumer_config(replace(PROVISIONER, ack_wait=timedelta(seconds=1)))
+    )
+    bus.consume(replace(PROVISIONER, ack_wait=timedelta(seconds=1)), {Topic.DESIRED: slow})
+    await bus.start()
+    await bus.publish(desired_event(make_desired()))
+    await wait_until(lambda: started)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2.5):
+            await wait_until(lambda: started > 1, timeout=5)
+    release.set()
+    await wait_until(lambda: settled(bus))
+    assert started == 1
+
+
+async def test_newest_and_snapshot_see_the_present(bus: Bus) -> None:
+    first, second = make_observed(generation=1), make_observed()
+    newer = make_observed(first.instance_id, generation=2)
+    for observed in (first, second, newer):
+        await bus.publish(observed_event(observed))
+    await bus.jetstream.publish(subject_of(Topic.OBSERVED, new_instance_id()), b"garbage")
+    newest = await bus.newest(Topic.OBSERVED, first.instance_id)
+    assert newest is not None
+    assert newest.data == newer
+    assert newest.type is EventType.READY
+    snapshot = await bus.snapshot(Topic.OBSERVED)
+    assert {key: event.data for key, event in snapshot.items()} == {
+        newer.instance_id: newer,
+        second.instance_id: second,
+    }
+    assert await bus.newest(Topic.OBSERVED, new_instance_id()) is None
+    assert await bus.snapshot(Topic.HEALTH) == {}
+
+
+async def test_a_server_killed_and_restarted_loses_nothing(bus: Bus, nats_server: NatsServer) -> None:
+    handler = Recorder()
+    await consuming(bus, handler)
+    await bus.publish(desired_event(make_desired()))
+    await wait_until(lambda: len(handler.events) == 1)
+    nats_server.kill()
+    await wait_until(lambda: not bus.connected)
+    event = desired_event(make_desired())
+    with pytest.raises(TransientError):
+        await bus.publish(event, timeout=timedelta(milliseconds=300))
+    nats_server.start()
+    await wait_until(lambda: bus.connected)
+    await bus.publish(event)
+    await wait_until(lambda: len(handler.events) == 2)
+    assert (await bus.jetstream.stream_info(STATE_STREAM)).state.messages == 2
+
+
+async def test_starting_without_streams_says_what_to_do(nats_server: NatsServer) -> None:
+    bus = Bus("test", BusSettings(nats_url=nats_server.url))
+    await bus.connect()
+    with pytest.raises(StreamsMissingError, match="clawstead streams apply"):
+        await bus.start()
+    await bus.close()
+
+
+async def test_applying_the_topology_is_idempotent_and_repairs_drift(bus: Bus) -> None:
+    assert {change.outcome for change in await topology.apply(bus.jetstream)} == {"unchanged"}
+    drifted = (await bus.jetstream.stream_info(STATE_STREAM)).config
+    await bus.jetstream.update_stream(drifted.evolve(duplicate_window=30.0))
+    repaired = [change for change in await topology.apply(bus.jetstream) if change.outcome == "repaired"]
+    assert [change.name for change in repaired] == [STATE_STREAM]
+    assert repaired[0].differences == ("duplicate_window: 30.0 -> 600.0",)
+    assert {change.outcome for change in await topology.apply(bus.jetstream)} == {"unchanged"}
