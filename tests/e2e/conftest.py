@@ -1,0 +1,63 @@
+"""One platform for the whole session, and a clean machine after it."""
+
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.engine import Engine
+from tests.e2e.operations import Operations
+from tests.e2e.platform import Platform
+from tests.e2e.spans import SpanCollector
+from tests.support.factories import STANDIN_IMAGE
+
+INSTALLATION = "e2e"
+
+
+def require_image(tag: str) -> None:
+    """Fail with the way to build the image, rather than with what its absence breaks."""
+    found = subprocess.run(["docker", "image", "inspect", tag], capture_output=True, check=False).returncode == 0
+    assert found, f"image {tag} is missing: run make setup"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def spans() -> Iterator[SpanCollector]:
+    collector = SpanCollector()
+    collector.start()
+    yield collector
+    collector.stop()
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory, engine: Engine, spans: SpanCollector) -> Iterator[Platform]:
+    require_image(STANDIN_IMAGE)
+    data_dir: Path = tmp_path_factory.mktemp("clawstead")
+    platform = Platform(
+        data_dir,
+        image=STANDIN_IMAGE,
+        CLAWSTEAD_INSTALLATION=f"{INSTALLATION}-{data_dir.name}",
+        OTEL_EXPORTER_OTLP_ENDPOINT=spans.endpoint,
+    )
+    try:
+        platform.up()
+        yield platform
+    finally:
+        platform.down()
+        engine.remove_leftovers(f"{INSTALLATION}-{data_dir.name}")
+
+
+@pytest.fixture
+async def operations(platform: Platform, engine: Engine) -> AsyncIterator[Operations]:
+    """What a customer does, each operation waited for; deletes what the test made."""
+    async with platform.client() as client:
+        operations = Operations(platform, client, engine)
+        yield operations
+        await operations.delete_all()

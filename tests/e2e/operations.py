@@ -1,0 +1,90 @@
+"""What a customer does with instances, and what must be true when it is done."""
+
+from typing import Any
+
+from tests.e2e.engine import Engine
+from tests.e2e.platform import DOMAIN, EdgeClient, Platform
+from tests.support.wait import wait_until
+
+
+class Operations:
+    """Customer operations on one platform, each with the condition that ends it."""
+
+    def __init__(self, platform: Platform, client: EdgeClient, engine: Engine) -> None:
+        self.platform = platform
+        self.client = client
+        self.engine = engine
+        self._made: list[str] = []
+
+    async def create(self, **body: Any) -> str:
+        """Create an instance; return its id once the request is accepted."""
+        response = await self.client.api("POST", "/instances", json={"name": "e2e", "plan": "pro", **body})
+        assert response.status_code == 202, response.text
+        instance_id: str = response.json()["id"]
+        assert response.headers["Location"].endswith(f"/api/v1/instances/{instance_id}")
+        self.adopt(instance_id)
+        return instance_id
+
+    def adopt(self, instance_id: str) -> None:
+        """Have an instance that the test made by itself deleted at the end."""
+        self._made.append(instance_id)
+
+    async def command(self, instance_id: str, command: str) -> None:
+        """Ask for start, stop, restart or delete; it is finished by the bus."""
+        if command == "delete":
+            response = await self.client.api("DELETE", f"/instances/{instance_id}")
+        else:
+            response = await self.client.api("POST", f"/instances/{instance_id}/{command}")
+        assert response.status_code == 202, response.text
+
+    async def reached(self, instance_id: str, phase: str, *, timeout: float = 60) -> dict[str, Any]:
+        """Wait until the newest generation has reached ``phase``."""
+
+        async def check() -> dict[str, Any] | None:
+            body = await self.client.instance(instance_id)
+            caught_up = body["observed_generation"] == body["generation"]
+            return body if caught_up and body["phase"] == phase else None
+
+        return await wait_until(check, timeout=timeout, what=f"{instance_id} {phase}")
+
+    async def serves(self, instance_id: str, status: int, text: str = "", *, timeout: float = 30) -> None:
+        """Wait until the instance's own site answers with ``status``."""
+
+        async def check() -> bool:
+            response = await self.client.site(instance_id)
+            return response.status_code == status and text.lower() in response.text.lower()
+
+        await wait_until(check, timeout=timeout, what=f"{instance_id} answers {status}")
+
+    async def gone(self, instance_id: str, *, timeout: float = 60) -> None:
+        """Wait until nothing of the instance is left anywhere."""
+
+        async def check() -> bool:
+            return (await self.client.api("GET", f"/instances/{instance_id}")).status_code == 404
+
+        await wait_until(check, timeout=timeout, what=f"{instance_id} removed")
+        assert self.engine.containers(instance_id) == []
+        assert self.engine.networks(instance_id) == []
+        assert not (self.platform.data_dir / "instances" / instance_id).exists()
+        await self.serves(instance_id, 404)
+        mentions = [path for path in self._route_files() if instance_id in path.name or instance_id in path.read_text()]
+        assert mentions == []
+
+    def _route_files(self) -> list[Any]:
+        root = self.platform.data_dir / "proxy-sync"
+        return [path for path in root.rglob("*") if path.is_file() and path.suffix in {".map", ""} and _is_text(path)]
+
+    async def delete_all(self) -> None:
+        """Delete what this object created and wait until it is gone."""
+        for instance_id in self._made:
+            if (await self.client.api("GET", f"/instances/{instance_id}")).status_code != 404:
+                await self.command(instance_id, "delete")
+        for instance_id in self._made:
+            await self.gone(instance_id)
+
+    def url(self, instance_id: str) -> str:
+        return f"https://{instance_id}.{DOMAIN}:{self.platform.https_port}"
+
+
+def _is_text(path: Any) -> bool:
+    return b"\0" not in path.read_bytes()[:512]
