@@ -1,0 +1,1 @@
+"""Measurements: each script prints a table or a ratio, and asserts nothing."""
