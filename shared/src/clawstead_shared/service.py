@@ -2,7 +2,8 @@
 
     serve(name, settings, port, body)
       body(service)     the composition root of one service; runs until cancelled
-      SIGTERM/SIGINT    not ready -> stop pulling, let handlers finish -> cancel body -> close
+      SIGTERM/SIGINT    not ready -> run what was asked for before_stop -> stop pulling, let handlers finish
+                    -> cancel body -> close
 
 A background task that fails takes the process down with it, and the supervisor starts a fresh one: a
 service that is half alive helps nobody.
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 _BUS = "bus"
 _WATCH_SECONDS = 1.0
 _STREAMS_RETRY_SECONDS = 2.0
+_BEFORE_STOP_SECONDS = 10.0
 
 
 class Service:
@@ -43,6 +45,20 @@ class Service:
         self.bus = Bus(name, settings)
         self.http: ASGIApp = Starlette(routes=admin_routes(name, self.readiness))
         """Replaced by the API, whose own app includes the admin routes."""
+        self._before_stop: list[Callable[[], Awaitable[None]]] = []
+
+    def before_stop(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Have ``step`` run when the process is told to stop, while the bus still works; ten seconds at most."""
+        self._before_stop.append(step)
+
+    async def prepare_stop(self) -> None:
+        """Run the steps of ``before_stop``; one that fails or takes too long does not hold up the others."""
+        for step in self._before_stop:
+            try:
+                async with asyncio.timeout(_BEFORE_STOP_SECONDS):
+                    await step()
+            except Exception:
+                log.exception("a step before the stop failed")
 
     async def connect(self) -> None:
         """Connect the bus and wait until the streams are declared, saying in ``/readyz`` what is missing."""
@@ -125,6 +141,7 @@ async def _serve(service: Service, settings: ServiceSettings, port: int, body: B
         if stopping.is_set():
             log.info("stopping")
             service.readiness.unmet("boot", "stopping")
+            await service.prepare_stop()
             await service.bus.close()
     finally:
         told.cancel()

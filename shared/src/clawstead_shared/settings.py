@@ -1,10 +1,22 @@
 """Settings fragments. Each service composes its own frozen object from these, once, in ``__main__``."""
 
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _from_seconds(value: object) -> object:
+    try:
+        return timedelta(seconds=float(value))  # type: ignore[arg-type]  # what float refuses goes on as it is
+    except (TypeError, ValueError, OverflowError):
+        return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_from_seconds)]
+"""A duration that the environment states in seconds (``15``, ``0.5``); ISO 8601 (``PT15S``) works too."""
 
 
 class Fragment(BaseSettings):

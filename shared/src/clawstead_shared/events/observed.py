@@ -66,6 +66,8 @@ class Observed(Payload):
     reason: Reason | None = None
     message: str | None = None
     subdomain: DnsLabel
+    owner_id: str | None = None
+    """Owner of the instance, from its spec; None in observations written before v1 had it."""
     container_id: str | None = None
     started_at: AwareDatetime | None = None
     """When Docker last started the container (UTC)."""
