@@ -1,0 +1,1 @@
+"""One external system each: supervisord, the services' HTTP ports, Docker, NATS, the process table."""

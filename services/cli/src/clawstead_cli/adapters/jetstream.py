@@ -1,0 +1,51 @@
+"""A short-lived connection to NATS, for one command."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import nats
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+from clawstead_cli.deadline import Deadline
+from clawstead_cli.errors import UnreachableError
+
+_RETRY_SECONDS = 0.1
+_REQUEST_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def connected(url: str, deadline: Deadline) -> AsyncIterator[JetStreamContext]:
+    """Connect to ``url``, waiting for the server until ``deadline``.
+
+    Raises:
+        UnreachableError: nobody answered in time.
+    """
+
+    async def quiet(_: Exception) -> None:
+        """Keep nats-py from printing what we report ourselves."""
+
+    while True:
+        try:
+            client = await nats.connect(
+                url, connect_timeout=2, allow_reconnect=False, error_cb=quiet, name="clawstead-cli"
+            )
+            break
+        except (NatsError, OSError, TimeoutError) as error:
+            if deadline.passed:
+                raise UnreachableError(
+                    f"NATS at {_without_password(url)} does not answer ({error})",
+                    hint="is the platform up (`clawstead status`)? CLAWSTEAD_NATS_URL says where NATS is",
+                ) from error
+            await asyncio.sleep(min(_RETRY_SECONDS, deadline.remaining))
+    try:
+        yield client.jetstream(timeout=_REQUEST_SECONDS)
+    finally:
+        await client.close()
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"

@@ -1,0 +1,42 @@
+"""The command line, put together: every verb, and what ``--help`` says."""
+
+from importlib.metadata import version as distribution_version
+
+import typer
+
+from clawstead_cli.commands.down import down
+from clawstead_cli.commands.logs import logs
+from clawstead_cli.commands.status import status
+from clawstead_cli.commands.streams import streams
+from clawstead_cli.commands.token import token
+from clawstead_cli.commands.up import up
+from clawstead_cli.console import stdout
+
+_EPILOG = (
+    "Settings are variables with the prefix CLAWSTEAD_, among them DATA_DIR, DOMAIN, HTTPS_PORT, HTTP_PORT, "
+    "NATS_PORT, NATS_URL, IMAGE, ADMIN_TOKEN; every service's port has one (API_PORT, HEALTH_PORT ...).\n\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 the machine lacks something (root, Docker, an image, "
+    "a free port), 4 something that should answer does not, 130 interrupted."
+)
+
+app = typer.Typer(
+    name="clawstead",
+    help="Run and look after Clawstead, which hosts OpenClaw gateways.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(up)
+app.command()(down)
+app.command()(status)
+app.command()(logs)
+app.command()(token)
+app.add_typer(streams, name="streams")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    stdout.print(distribution_version("clawstead-cli"))

@@ -1,0 +1,69 @@
+"""``clawstead streams``: declare the bus, and look at it."""
+
+import asyncio
+from dataclasses import asdict
+
+import typer
+from rich.table import Table
+
+from clawstead_cli.commands.options import AsJson, Timeout
+from clawstead_cli.console import stdout
+from clawstead_cli.deadline import Deadline
+from clawstead_cli.settings import Settings
+from clawstead_cli.streams import ConsumerState, StreamState, apply_streams, show_streams
+
+streams = typer.Typer(no_args_is_help=True, help="Declare NATS streams, consumers and buckets, and look at them.")
+
+_OUTCOME_STYLES = {"created": "green", "repaired": "yellow", "unchanged": "dim"}
+
+
+@streams.command()
+def apply(as_json: AsJson = False, timeout: Timeout = 30) -> None:
+    """Declare everything the services need on the server that CLAWSTEAD_NATS_URL names.
+
+    Running it again changes nothing; what was altered by hand is put back, and what is stored is kept. Waits
+    for the server. Run it before the services of a new version start.
+    """
+    changes = asyncio.run(apply_streams(Settings.load().bus_url, Deadline.after(timeout)))
+    if as_json:
+        stdout.print_json(data=[asdict(change) for change in changes])
+        return
+    table = Table("kind", "name", "outcome", "what was put back", box=None, header_style="bold")
+    for change in changes:
+        style = _OUTCOME_STYLES[change.outcome]
+        table.add_row(change.kind, change.name, f"[{style}]{change.outcome}[/]", "; ".join(change.differences))
+    stdout.print(table)
+
+
+@streams.command()
+def show(as_json: AsJson = False, timeout: Timeout = 10) -> None:
+    """Show how full the streams are and how far the consumers are behind."""
+    found, consumers = asyncio.run(show_streams(Settings.load().bus_url, Deadline.after(timeout)))
+    if as_json:
+        stdout.print_json(
+            data={"streams": [asdict(row) for row in found], "consumers": [asdict(row) for row in consumers]}
+        )
+        return
+    stdout.print(_stream_table(found))
+    stdout.print()
+    stdout.print(_consumer_table(consumers))
+
+
+def _stream_table(found: list[StreamState]) -> Table:
+    table = Table("stream", "messages", "bytes", "of at most", "last sequence", box=None, header_style="bold")
+    for row in found:
+        if row.declared:
+            table.add_row(row.name, str(row.messages), str(row.size_bytes), str(row.max_bytes), str(row.last_sequence))
+        else:
+            table.add_row(row.name, "[red]not declared[/]")
+    return table
+
+
+def _consumer_table(found: list[ConsumerState]) -> Table:
+    table = Table("consumer", "waiting", "unacknowledged", "redelivered", box=None, header_style="bold")
+    for row in found:
+        if row.declared:
+            table.add_row(row.name, str(row.pending), str(row.unacknowledged), str(row.redelivered))
+        else:
+            table.add_row(row.name, "[red]not declared[/]")
+    return table

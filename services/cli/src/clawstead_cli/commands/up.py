@@ -1,0 +1,111 @@
+"""``clawstead up``: start everything, say where it is, then show logs until Ctrl-C."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from clawstead_cli.commands.options import DataDir, Timeout
+from clawstead_cli.console import ConsoleProgress, progress, stderr, stdout
+from clawstead_cli.deadline import Deadline
+from clawstead_cli.errors import ExitCode
+from clawstead_cli.interrupts import ignore_interrupts, interruptible
+from clawstead_cli.log_files import FollowedLogs
+from clawstead_cli.log_lines import render
+from clawstead_cli.platform import Platform
+from clawstead_cli.settings import Settings
+
+_FOLLOW_SECONDS = 0.2
+_ALIVE_SECONDS = 2.0
+_START_SECONDS = 120.0
+
+
+def up(
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when ready; `clawstead down` stops it.")
+    ] = False,
+    timeout: Timeout = _START_SECONDS,
+    data_dir: DataDir = None,
+) -> None:
+    """Run the whole platform: NATS and the five services.
+
+    Waits until every service is ready, prints the address and, at the first start, the admin token. In the
+    foreground it then shows the logs of all services until Ctrl-C, which stops everything. Run again while it
+    is up, it says so. Stopped and run again, it resumes the same data.
+    """
+    settings = Settings.load(data_dir)
+    platform = Platform(settings)
+    started = time.monotonic()
+    with interruptible():
+        try:
+            with progress() as shown:
+                ours = _start(platform, shown, Deadline.after(timeout))
+        except KeyboardInterrupt:
+            stderr.print("interrupted while starting; everything is stopped")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        if not ours:
+            stdout.print("Clawstead is up already. `clawstead logs SERVICE -f` shows logs, `clawstead down` stops it.")
+            _print_addresses(platform, token=None, first_start=False)
+            return
+        token = platform.api.first_token()
+        stdout.print(f"\n[bold green]Clawstead is up[/] after {time.monotonic() - started:.1f} s\n")
+        _print_addresses(platform, token, first_start=token is not None)
+        if not detach:
+            _show_logs_until_interrupted(platform, settings)
+
+
+def _start(platform: Platform, shown: ConsoleProgress, deadline: Deadline) -> bool:
+    shown.waiting("other clawstead commands on this installation")
+    with platform.exclusive(deadline):
+        if platform.running and all(service.pid for service in platform.status().services):
+            return False
+        platform.start(shown, deadline)
+        return True
+
+
+def _print_addresses(platform: Platform, token: str | None, *, first_start: bool) -> None:
+    record = platform.record
+    table = Table.grid(padding=(0, 2))
+    table.add_row("API", f"[bold]{record.url}/api/v1[/]")
+    shown = f"[bold]{token}[/]  (shown once, keep it)" if first_start else "shown at the first start;"
+    table.add_row("Admin token", shown if first_start else f"{shown} `clawstead token --new` makes another")
+    table.add_row("CA to trust", str(record.ca_file))
+    stdout.print(table)
+    stdout.print(
+        f'\nTry:  curl --cacert "{record.ca_file}" -H "Authorization: Bearer $TOKEN" {record.url}/api/v1/plans\n'
+    )
+
+
+def _show_logs_until_interrupted(platform: Platform, settings: Settings) -> None:
+    stdout.print("[dim]Logs follow; Ctrl-C stops everything.[/]")
+    logs = FollowedLogs(settings.log_dir, [service.name for service in platform.status().services])
+    try:
+        _follow(platform, logs)
+        stderr.print("stopped by another command")
+    except KeyboardInterrupt:
+        stderr.print()
+        _stop(platform)
+    finally:
+        logs.close()
+
+
+def _follow(platform: Platform, logs: FollowedLogs) -> None:
+    look = Deadline.after(_ALIVE_SECONDS)
+    while True:
+        for name, line in logs.lines():
+            stdout.print(render(name, line))
+        if look.passed:
+            if not platform.running:
+                return
+            look = Deadline.after(_ALIVE_SECONDS)
+        time.sleep(_FOLLOW_SECONDS)
+
+
+def _stop(platform: Platform) -> None:
+    ignore_interrupts()
+    with progress() as shown, platform.exclusive(Deadline.after(_START_SECONDS)):
+        killed = platform.stop(shown)
+    if killed:
+        stderr.print(f"[yellow]did not stop by themselves and were killed: {', '.join(killed)}[/]")
+    stdout.print("Clawstead is stopped. The data stays; `clawstead up` resumes it.")

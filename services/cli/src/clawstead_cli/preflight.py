@@ -1,0 +1,64 @@
+"""What must hold before anything is started; all of it is looked at first, so that nothing is left half done."""
+
+import os
+import shutil
+
+from clawstead_cli.adapters.docker_engine import DockerEngine
+from clawstead_cli.adapters.process_table import conflicts
+from clawstead_cli.errors import MissingError
+from clawstead_cli.programs import executables, listeners
+from clawstead_cli.settings import Settings
+
+
+def require_all(settings: Settings) -> None:
+    """Check root, programs, ports, engine and image, in the order in which a newcomer would fix them.
+
+    Raises:
+        MissingError: the machine lacks something; the hint says what to do.
+    """
+    _require_root()
+    _require_programs(settings)
+    _require_engine(settings.image)
+    _require_ports(settings)
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise MissingError(
+            "clawstead up needs root: instance directories belong to the user of their container (uid 1000)",
+            hint="run it as root, for example `sudo make up`",
+        )
+
+
+def _require_programs(settings: Settings) -> None:
+    missing = [str(path) for path in executables(settings) if not path.exists()]
+    if missing:
+        raise MissingError(f"not installed: {', '.join(missing)}", hint="run `make setup`")
+    if shutil.which("nginx") is None and shutil.which("nginx", path="/usr/sbin:/usr/local/sbin") is None:
+        raise MissingError("nginx is not installed", hint="run `make setup`, or `apt-get install nginx-light`")
+
+
+def _require_engine(image: str) -> None:
+    engine = DockerEngine()
+    if not engine.local:
+        return
+    engine.require()
+    if not engine.has_image(image):
+        raise MissingError(
+            f"the image of the instances, {image}, is not on this machine",
+            hint=f"`make setup` builds openclaw:local; for another: `docker pull {image}`; CLAWSTEAD_IMAGE names it",
+        )
+
+
+def _require_ports(settings: Settings) -> None:
+    found = conflicts(listeners(settings))
+    if found:
+        lines = [
+            f"{conflict.listener.port} for {conflict.listener.program}: held by {conflict.holder},"
+            f" {conflict.listener.variable} moves it"
+            for conflict in found
+        ]
+        raise MissingError(
+            "ports are in use:\n  " + "\n  ".join(lines),
+            hint="stop what holds them, or set the variables to free ports",
+        )

@@ -1,0 +1,115 @@
+"""What runs, as data: each program with its command, its ports, and the variables it may see. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from clawstead_cli.settings import Settings
+
+NATS = "nats"
+MARK = "CLAWSTEAD_SUPERVISED"
+"""Set for every process we start, to its data directory: how what a killed supervisor left behind is found."""
+
+_PASSED_PREFIXES = ("CLAWSTEAD_", "OTEL_", "DOCKER_", "LC_")
+_PASSED = {
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+}
+_SECRET_READERS = {
+    "CLAWSTEAD_ADMIN_TOKEN": {"api"},
+    "CLAWSTEAD_DATABASE_URL": {"api", "health"},
+}
+"""Variables that may hold secrets, and the only programs that see them."""
+
+
+class Service(StrEnum):
+    """The five services."""
+
+    API = "api"
+    PROVISIONER = "provisioner"
+    PROXY_SYNC = "proxy-sync"
+    HEALTH = "health"
+    TERMINAL = "terminal"
+
+    @property
+    def variable(self) -> str:
+        """The service's name as variables have it."""
+        return self.value.replace("-", "_").upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A port that a program will listen on, and the variable that moves it."""
+
+    program: str
+    host: str
+    port: int
+    variable: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One supervised process."""
+
+    name: str
+    command: tuple[str, ...]
+    hidden: tuple[str, ...] = ()
+    """Variables of the supervisor's environment that this program must not see."""
+
+
+def programs(settings: Settings) -> list[Program]:
+    """Return what the supervisor runs, in the order of starting."""
+    services = [
+        Program(
+            service.value,
+            (str(settings.bin_dir / f"clawstead-{service}"),),
+            hidden=tuple(name for name, readers in _SECRET_READERS.items() if service not in readers),
+        )
+        for service in Service
+    ]
+    if not settings.embedded_nats:
+        return services
+    config = str(settings.nats_dir / "nats.conf")
+    nats = Program(NATS, (str(settings.bin_dir / "nats-server"), "-c", config), hidden=tuple(_SECRET_READERS))
+    return [nats, *services]
+
+
+def admin_port(settings: Settings, service: Service) -> int:
+    """Return the port where ``service`` answers ``/readyz``."""
+    port: int = getattr(settings, f"{service.variable.lower()}_port")
+    return port
+
+
+def listeners(settings: Settings) -> list[Listener]:
+    """Return every port that must be free before anything starts."""
+    inside = [
+        Listener(service, settings.bind_host, admin_port(settings, service), f"CLAWSTEAD_{service.variable}_PORT")
+        for service in Service
+    ]
+    if settings.embedded_nats:
+        inside.append(Listener(NATS, "127.0.0.1", settings.nats_port, "CLAWSTEAD_NATS_PORT"))
+    return [
+        *inside,
+        Listener(Service.TERMINAL, settings.bind_host, settings.terminal_ws_port, "CLAWSTEAD_TERMINAL_WS_PORT"),
+        Listener(Service.PROXY_SYNC, "0.0.0.0", settings.https_port, "CLAWSTEAD_HTTPS_PORT"),
+        Listener(Service.PROXY_SYNC, "0.0.0.0", settings.http_port, "CLAWSTEAD_HTTP_PORT"),
+    ]
+
+
+def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the supervisor: of what we inherited, only what the programs need."""
+    passed = {name: value for name, value in inherited.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+    return {
+        **passed,
+        "PATH": f"{settings.bin_dir}:{inherited.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}",
+        "CLAWSTEAD_DATA_DIR": str(settings.data_dir),
+        "CLAWSTEAD_NATS_URL": settings.bus_url,
+        MARK: str(settings.data_dir),
+    }
+
+
+def executables(settings: Settings) -> list[Path]:
+    """Return the files that must exist for the programs to start."""
+    return [Path(program.command[0]) for program in programs(settings)]

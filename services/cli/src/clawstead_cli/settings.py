@@ -1,0 +1,103 @@
+"""The operator's settings: the variables the services read too, so that ``clawstead`` can start and find them."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+
+from clawstead_cli.errors import UsageError
+from clawstead_shared.settings import EdgeSettings
+
+_PLAIN_PATH = re.compile(r"[\w./@+=:, -]+")
+_SOCKET_PATH_BYTES = 90
+"""Unix socket paths end at 107 bytes, and supervisord appends its process id while it binds."""
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class Settings(EdgeSettings):
+    """What ``clawstead`` itself reads from the environment, prefix ``CLAWSTEAD_``."""
+
+    data_dir: Path = Path("data")
+    """Root of all state; made absolute, so that every process means the same folder."""
+    bin_dir: Path = Path(sys.executable).parent
+    """Where the services' programs and nats-server are installed."""
+    bind_host: str = "127.0.0.1"
+    image: str = "openclaw:local"
+    nats_url: str = ""
+    """Empty for the embedded server on ``nats_port``."""
+
+    http_port: int = Field(default=8080, ge=1, le=65535)
+    nats_port: int = Field(default=4222, ge=1, le=65535)
+    api_port: int = Field(default=8700, ge=1, le=65535)
+    provisioner_port: int = Field(default=8701, ge=1, le=65535)
+    proxy_sync_port: int = Field(default=8702, ge=1, le=65535)
+    health_port: int = Field(default=8703, ge=1, le=65535)
+    terminal_port: int = Field(default=8704, ge=1, le=65535)
+    terminal_ws_port: int = Field(default=8710, ge=1, le=65535)
+
+    @field_validator("data_dir", mode="after")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        absolute = path.expanduser().resolve()
+        # The path goes into the configuration of nats-server, supervisord and nginx, each with quoting of its own.
+        if not _PLAIN_PATH.fullmatch(str(absolute)):
+            raise ValueError("may hold only letters, digits, spaces and . _ - / @ + = : ,")
+        if len(str(absolute / "run" / "supervisor.sock").encode()) > _SOCKET_PATH_BYTES:
+            raise ValueError("is too long for the control socket in it; choose a shorter path")
+        return absolute
+
+    @classmethod
+    def load(cls, data_dir: Path | None = None) -> Self:
+        """Read the environment; ``data_dir`` wins over it.
+
+        Raises:
+            UsageError: a variable has a value that cannot work.
+        """
+        given: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
+        try:
+            return cls(**given)
+        except ValidationError as invalid:
+            problems = [
+                f"CLAWSTEAD_{str(error['loc'][0]).upper()}: {error['msg']}"
+                for error in invalid.errors(include_input=False, include_url=False)
+            ]
+            raise UsageError("; ".join(problems), hint="correct or unset the variable") from invalid
+
+    @property
+    def bus_url(self) -> str:
+        """Where NATS is."""
+        return self.nats_url or f"nats://127.0.0.1:{self.nats_port}"
+
+    @property
+    def embedded_nats(self) -> bool:
+        """Whether this installation runs its own nats-server."""
+        parts = urlsplit(self.bus_url)
+        return parts.hostname in _LOOPBACK and (parts.port or 4222) == self.nats_port
+
+    @property
+    def probe_host(self) -> str:
+        """Where the services' own HTTP ports are reached from this machine."""
+        return "127.0.0.1" if self.bind_host in {"0.0.0.0", "::"} else self.bind_host
+
+    @property
+    def run_dir(self) -> Path:
+        """What lives only while the platform runs: control socket, locks, generated configuration."""
+        return self.data_dir / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        """One rotated log file per process."""
+        return self.data_dir / "logs"
+
+    @property
+    def nats_dir(self) -> Path:
+        """The embedded server's configuration and store."""
+        return self.data_dir / "nats"
+
+    @property
+    def ca_file(self) -> Path:
+        """Certificate of the local authority that signs the edge's certificate."""
+        return self.data_dir / "proxy-sync" / "tls" / "ca.pem"
