@@ -1,0 +1,1 @@
+"""The outside world of the health monitor: gateways over HTTP, the history in SQL."""
