@@ -2,15 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
 async def wait_until(
-    condition: Callable[[], Awaitable[T]] | Callable[[], T], *, timeout: float = 10, what: str = "condition"
-) -> T:
+    condition: Callable[[], Coroutine[Any, Any, T]], *, timeout: float = 10, what: str = "condition"
+) -> T: ...
+
+
+@overload
+async def wait_until(condition: Callable[[], T], *, timeout: float = 10, what: str = "condition") -> T: ...
+
+
+async def wait_until(condition: Callable[[], Any], *, timeout: float = 10, what: str = "condition") -> Any:
     """Return the first truthy result of ``condition``; an assertion fails after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -18,7 +26,7 @@ async def wait_until(
         if asyncio.iscoroutine(result):
             result = await result
         if result:
-            return result  # type: ignore[return-value]
+            return result
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {timeout} s")
         await asyncio.sleep(0.02)
