@@ -1,0 +1,111 @@
+# shellcheck shell=bash
+# The Debian and Ubuntu packages of setup.sh: finds out which are missing, installs those, starts no service.
+
+missing=()
+
+has_command() { command -v "$1" >/dev/null; }
+has_candidate() { [ -n "$(apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: \([^(].*\)/\1/p')" ]; }
+need() { has_command "$1" || missing+=("$2"); }
+
+# Prints the first Python that is new enough and complete; Debian ships the venv module apart.
+python() {
+    local candidate
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$candidate" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+need_python() {
+    python >/dev/null && return
+    if ! has_command python3 || python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        missing+=(python3-venv)
+    elif has_candidate python3.11-venv; then
+        missing+=(python3.11-venv)
+    else
+        fail "needs Python 3.11 or newer, $(python3 --version) is too old, and apt has no newer one"
+    fi
+}
+
+need_docker() {
+    engine_answers && return
+    need dockerd docker.io
+    # Newer releases put the command into a package of its own.
+    if ! has_command docker && has_candidate docker-cli; then missing+=(docker-cli); else need docker docker.io; fi
+}
+
+need_chromium() {
+    if has_command chromium || has_command google-chrome; then return; fi
+    if has_candidate chromium; then
+        missing+=(chromium)
+    else
+        say "apt has no chromium here: install one by hand, or the browser tests will say that it is missing"
+    fi
+}
+
+need_static_busybox() {
+    local busybox
+    busybox=$(command -v busybox) && ! ldd "$busybox" >/dev/null 2>&1 || missing+=(busybox-static)
+}
+
+need_postgresql() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql); }
+
+find_missing() {
+    local dev=$1 image=$2
+    need_python
+    need_docker
+    need iptables iptables
+    need nginx nginx
+    if [ "$image" = yes ]; then need mmdebstrap mmdebstrap; fi
+    if [ "$dev" = yes ]; then
+        need_static_busybox
+        need_postgresql
+        need_chromium
+        need shellcheck shellcheck
+    fi
+}
+
+# Packages ask this script before they start their service; ours are started by us, if at all.
+forbid_service_starts() {
+    local policy=/usr/sbin/policy-rc.d
+    if [ -e "$policy" ]; then return; fi
+    # shellcheck disable=SC2064 # the path is known now, and not when the trap runs
+    trap "rm -f $policy" EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+}
+
+apt_install() (
+    forbid_service_starts
+    apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
+)
+
+# What we installed for its binary must not come up as a service of the machine at the next boot.
+disable_new_services() {
+    local package
+    [ -d /run/systemd/system ] || return 0
+    for package in "${missing[@]}"; do
+        case $package in nginx|postgresql) systemctl disable --now "$package" >/dev/null 2>&1 || true ;; esac
+    done
+}
+
+# install_packages DEV IMAGE: both yes or no, as in setup.sh.
+install_packages() {
+    find_missing "$1" "$2"
+    if [ "${#missing[@]}" = 0 ]; then return; fi
+    has_command apt-get || fail "these are missing, and this is not a Debian or Ubuntu machine: ${missing[*]}"
+    if [ "$(id -u)" != 0 ]; then
+        fail "packages are missing. Run this, then try again:" \
+            "  sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}"
+    fi
+    say "installing packages: ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq || say "apt-get update failed, trying with the lists that are here"
+    apt_install "${missing[@]}" >.cache/apt.log 2>&1 || fail "apt-get install failed:" "$(tail -15 .cache/apt.log)"
+    disable_new_services
+}
