@@ -4,8 +4,24 @@
 missing=()
 
 has_command() { command -v "$1" >/dev/null; }
-has_candidate() { [ -n "$(apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: \([^(].*\)/\1/p')" ]; }
-need() { has_command "$1" || missing+=("$2"); }
+need() { has_command "$1" || add "$2"; }
+add() { case " ${missing[*]} " in *" $1 "*) ;; *) missing+=("$1") ;; esac; }
+
+in_lists() { [ -n "$(apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: \([^(].*\)/\1/p')" ]; }
+have_lists() { compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null; }
+
+refresh_lists() {
+    if [ "$(id -u)" != 0 ] || ! has_command apt-get; then return; fi
+    apt-get update -qq || say "apt-get update failed, going on with the lists that are here"
+}
+
+# A fresh machine has no lists at all, and says that it knows no package.
+has_candidate() {
+    in_lists "$1" && return
+    if have_lists; then return 1; fi
+    refresh_lists
+    in_lists "$1"
+}
 
 # Prints the first Python that is new enough and complete; Debian ships the venv module apart.
 python() {
@@ -22,9 +38,9 @@ python() {
 need_python() {
     python >/dev/null && return
     if ! has_command python3 || python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-        missing+=(python3-venv)
+        add python3-venv
     elif has_candidate python3.11-venv; then
-        missing+=(python3.11-venv)
+        add python3.11-venv
     else
         fail "needs Python 3.11 or newer, $(python3 --version) is too old, and apt has no newer one"
     fi
@@ -34,13 +50,13 @@ need_docker() {
     engine_answers && return
     need dockerd docker.io
     # Newer releases put the command into a package of its own.
-    if ! has_command docker && has_candidate docker-cli; then missing+=(docker-cli); else need docker docker.io; fi
+    if ! has_command docker && has_candidate docker-cli; then add docker-cli; else need docker docker.io; fi
 }
 
 need_chromium() {
     if has_command chromium || has_command google-chrome; then return; fi
     if has_candidate chromium; then
-        missing+=(chromium)
+        add chromium
     else
         say "apt has no chromium here: install one by hand, or the browser tests will say that it is missing"
     fi
@@ -48,10 +64,11 @@ need_chromium() {
 
 need_static_busybox() {
     local busybox
-    busybox=$(command -v busybox) && ! ldd "$busybox" >/dev/null 2>&1 || missing+=(busybox-static)
+    busybox=$(command -v busybox) || { add busybox-static; return; }
+    if ldd "$busybox" >/dev/null 2>&1; then add busybox-static; fi
 }
 
-need_postgresql() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql); }
+need_postgresql() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || add postgresql; }
 
 find_missing() {
     local dev=$1 image=$2
@@ -105,7 +122,7 @@ install_packages() {
     fi
     say "installing packages: ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq || say "apt-get update failed, trying with the lists that are here"
+    refresh_lists
     apt_install "${missing[@]}" >.cache/apt.log 2>&1 || fail "apt-get install failed:" "$(tail -15 .cache/apt.log)"
     disable_new_services
 }
