@@ -1,0 +1,71 @@
+"""The key-value buckets on NATS JetStream. Keeps ``SecretStore`` and ``KeyDirectory``."""
+
+import base64
+import binascii
+import contextlib
+from collections.abc import Iterator
+
+import nats.js.errors
+from nats.errors import Error as NatsError
+from nats.js.kv import KeyValue
+
+from clawstead_shared.errors import StreamsMissingError, TransientError
+from clawstead_shared.messaging import Bus
+from clawstead_shared.streams import KEYS_BUCKET, SEALING_KEY, SECRETS_BUCKET, TICKET_KEY
+
+_SEALING_KEY_BYTES = 32
+
+
+class NatsBuckets:
+    """Both buckets, looked up when first used."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._buckets: dict[str, KeyValue] = {}
+
+    async def put(self, instance_id: str, sealed: bytes) -> None:
+        """See ``SecretStore.put``."""
+        with _translated():
+            await (await self._bucket(SECRETS_BUCKET)).put(instance_id, sealed)
+
+    async def forget(self, instance_id: str) -> None:
+        """See ``SecretStore.forget``."""
+        with _translated():
+            await (await self._bucket(SECRETS_BUCKET)).purge(instance_id)
+
+    async def sealing_key(self) -> bytes | None:
+        """See ``KeyDirectory.sealing_key``."""
+        value = await self._get(SEALING_KEY)
+        try:
+            key = base64.b64decode(value or b"", validate=True)
+        except binascii.Error:
+            return None
+        return key if len(key) == _SEALING_KEY_BYTES else None
+
+    async def publish_ticket_key(self, pem: bytes) -> None:
+        """See ``KeyDirectory.publish_ticket_key``."""
+        if await self._get(TICKET_KEY) != pem:
+            with _translated():
+                await (await self._bucket(KEYS_BUCKET)).put(TICKET_KEY, pem)
+
+    async def _get(self, key: str) -> bytes | None:
+        with _translated():
+            try:
+                return (await (await self._bucket(KEYS_BUCKET)).get(key)).value
+            except nats.js.errors.KeyNotFoundError:
+                return None
+
+    async def _bucket(self, name: str) -> KeyValue:
+        if not self._bus.connected:
+            raise TransientError("bus is not reachable")
+        if name not in self._buckets:
+            self._buckets[name] = await self._bus.bucket(name)
+        return self._buckets[name]
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (NatsError, StreamsMissingError, TimeoutError, OSError) as error:
+        raise TransientError(f"bucket: bus did not answer ({type(error).__name__})") from error

@@ -1,0 +1,1 @@
+"""The database's schema, step by step (alembic), and the ways to bring a database up to date."""

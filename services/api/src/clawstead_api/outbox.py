@@ -1,0 +1,218 @@
+"""The outbox: what a transaction has to tell the bus, and the relay that tells it, in order.
+
+    transaction: change + outbox rows  ->  commit  ->  202
+                                             └─ wake ─> relay: secrets, event -> PubAck -> row deleted
+
+A crash at any point repeats at most what the bus recognises: an event keeps its id, so JetStream stores it
+once, and consumers ignore a generation they know.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import structlog
+from nats.errors import BadSubjectError, MaxPayloadError
+from nats.js.errors import BadRequestError
+from prometheus_client import Counter, Gauge
+from sqlalchemy import delete
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from clawstead_api.database import AdvisoryLock, Database
+from clawstead_api.errors import DatabaseUnavailableError
+from clawstead_api.ports import SecretStore
+from clawstead_api.tables import Outbox
+from clawstead_shared.errors import TransientError
+from clawstead_shared.events import Desired, Event, EventType
+from clawstead_shared.ids import new_event_id
+from clawstead_shared.messaging import EventSink
+from clawstead_shared.telemetry import continued_trace, current_traceparent
+
+log = structlog.get_logger()
+
+SOURCE = "api"
+POISON_ATTEMPTS = 3
+SWEEP_SECONDS = 1.0
+_BATCH = 100
+_MAX_BACKOFF_SECONDS = 2.0
+_RECONNECT_POLL_SECONDS = 0.1
+_LOCK = 0x636C6177  # any number of our own; PostgreSQL's advisory locks are named by numbers
+_POISON = (ValueError, BadSubjectError, MaxPayloadError, BadRequestError)
+
+SENT = Counter("clawstead_outbox_sent_total", "Outbox rows that the bus confirmed")
+QUARANTINED = Counter("clawstead_outbox_quarantined_total", "Outbox rows that the bus can never take")
+PENDING = Gauge("clawstead_outbox_pending", "Outbox rows that wait for the bus")
+
+
+class Action(StrEnum):
+    """What a row asks of the relay."""
+
+    PUT_SECRETS = "put_secrets"
+    PUBLISH = "publish"
+    FORGET_SECRETS = "forget_secrets"
+
+
+def put_secrets(session: AsyncSession, instance_id: str, sealed: bytes) -> None:
+    """Have the sealed secrets stored on the bus; add before the event that refers to them."""
+    session.add(_row(Action.PUT_SECRETS, instance_id, sealed=sealed))
+
+
+def forget_secrets(session: AsyncSession, instance_id: str) -> None:
+    """Have the secrets of an instance deleted from the bus."""
+    session.add(_row(Action.FORGET_SECRETS, instance_id))
+
+
+def publish(session: AsyncSession, type_: EventType, desired: Desired) -> None:
+    """Have ``desired`` published, in the trace of the current span."""
+    session.add(
+        _row(
+            Action.PUBLISH,
+            desired.instance_id,
+            event_id=new_event_id(),
+            event_type=type_,
+            payload=desired.model_dump_json(),
+        )
+    )
+
+
+def _row(action: Action, instance_id: str, **fields: Any) -> Outbox:
+    return Outbox(
+        action=action,
+        instance_id=instance_id,
+        traceparent=current_traceparent(),
+        created_at=datetime.now(UTC),
+        **fields,
+    )
+
+
+class Relay:
+    """Tells the bus what the outbox holds. One per database tells at a time."""
+
+    def __init__(
+        self, database: Database, sink: EventSink, secrets: SecretStore, *, connected: Callable[[], bool]
+    ) -> None:
+        self._database = database
+        self._sink = sink
+        self._secrets = secrets
+        self._connected = connected
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that rows were committed."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Relay for ever: when woken, and every second in case a wake was missed."""
+        lock = self._database.advisory_lock(_LOCK)
+        backoff = _RECONNECT_POLL_SECONDS
+        try:
+            while True:
+                try:
+                    await self._turn(lock)
+                    backoff = _RECONNECT_POLL_SECONDS
+                except (TransientError, DatabaseUnavailableError) as error:
+                    log.warning("outbox waits", error=str(error), retry_seconds=backoff)
+                    await asyncio.sleep(backoff)
+                    backoff = min(backoff * 2, _MAX_BACKOFF_SECONDS)
+        finally:
+            await lock.release()
+
+    async def _turn(self, lock: AdvisoryLock) -> None:
+        # A publish while disconnected is buffered and times out, so it is not even tried.
+        if not self._connected():
+            await asyncio.sleep(_RECONNECT_POLL_SECONDS)
+            return
+        self._woken.clear()
+        if await lock.held() and await self.drain():
+            return
+        try:
+            async with asyncio.timeout(SWEEP_SECONDS):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    async def drain(self) -> int:
+        """Tell the bus one batch of rows, oldest first, and return how many it took.
+
+        A row that the bus can never take holds up only its own instance, and only until it is quarantined.
+
+        Raises:
+            TransientError: the bus does not take anything now; the rows stay.
+            DatabaseUnavailableError: what was taken is told again later, which the bus recognises.
+        """
+        rows, waiting = await self._pending()
+        sent: list[int] = []
+        held_up: set[str] = set()
+        try:
+            for row in rows:
+                if row.instance_id in held_up:
+                    continue
+                if await self._tell(row):
+                    sent.append(row.id or 0)
+                else:
+                    held_up.add(row.instance_id)
+        finally:
+            PENDING.set(waiting - len(sent))
+            if sent:
+                await self._delete(sent)
+        return len(sent)
+
+    async def _pending(self) -> tuple[Sequence[Outbox], int]:
+        async with self._database.read() as session:
+            living = select(Outbox).where(col(Outbox.quarantined_at).is_(None)).order_by(col(Outbox.id)).limit(_BATCH)
+            rows = (await session.exec(living)).all()
+            if len(rows) < _BATCH:
+                return rows, len(rows)
+            count = select(func.count()).select_from(Outbox).where(col(Outbox.quarantined_at).is_(None))
+            return rows, (await session.exec(count)).one()
+
+    async def _tell(self, row: Outbox) -> bool:
+        try:
+            await self._carry_out(row)
+        except _POISON as error:
+            await self._count_failure(row, error)
+            return False
+        except TransientError as error:
+            if not isinstance(error.__cause__, _POISON):
+                raise
+            await self._count_failure(row, error.__cause__)
+            return False
+        SENT.inc()
+        return True
+
+    async def _carry_out(self, row: Outbox) -> None:
+        with continued_trace(row.traceparent):
+            match Action(row.action):
+                case Action.PUT_SECRETS:
+                    await self._secrets.put(row.instance_id, row.sealed or b"")
+                case Action.FORGET_SECRETS:
+                    await self._secrets.forget(row.instance_id)
+                case Action.PUBLISH:
+                    await self._sink.publish(_event_of(row))
+
+    async def _delete(self, ids: list[int]) -> None:
+        async with self._database.write() as session:
+            await session.execute(delete(Outbox).where(col(Outbox.id).in_(ids)))
+
+    async def _count_failure(self, row: Outbox, error: Exception) -> None:
+        async with self._database.write() as session:
+            stored = await session.get_one(Outbox, row.id)
+            stored.attempts += 1
+            stored.error = f"{type(error).__name__}: {error}"[:500]
+            if stored.attempts >= POISON_ATTEMPTS:
+                stored.quarantined_at = datetime.now(UTC)
+                QUARANTINED.inc()
+                log.error("outbox row quarantined", row=row.id, instance_id=row.instance_id, error=stored.error)
+
+
+def _event_of(row: Outbox) -> Event[Desired]:
+    return Event(
+        type=EventType(row.event_type or ""),
+        source=SOURCE,
+        data=Desired.read((row.payload or "").encode()),
+        id=row.event_id or "",
+        time=row.created_at,
+    )

@@ -1,0 +1,10 @@
+"""What the API listens to: every topic, into the projector."""
+
+from clawstead_api.projector import Projector
+from clawstead_shared.messaging import Bus
+from clawstead_shared.streams import API
+
+
+def subscribe(bus: Bus, projector: Projector) -> None:
+    """Bind the projector to the API's durable consumer."""
+    bus.consume(API, dict.fromkeys(API.topics, projector.take_in))

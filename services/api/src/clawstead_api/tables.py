@@ -1,0 +1,204 @@
+"""The API's tables: what owners want, what the bus reported, and what still has to be told to the bus.
+
+``instance``, ``secret``, ``token`` and ``idempotency_key`` are the truth; ``status`` and ``event`` are
+projections of the stream that can be dropped and rebuilt; ``outbox`` is the bridge between the two.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Index, Integer, LargeBinary, MetaData, Text, text
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+from clawstead_shared.events import DesiredState, InstanceSpec, Observed, Phase
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time in UTC, also on SQLite, which stores no zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert to UTC."""
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Add the zone that SQLite left out."""
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+Sequence = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite counts a primary key up only if its type is exactly INTEGER."""
+
+
+class Table(SQLModel):
+    """Base of our tables; the names of constraints are fixed so that migrations can refer to them."""
+
+    metadata: ClassVar[MetaData] = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+def _time(*, nullable: bool = False) -> Any:
+    return Field(default=None, sa_column=Column(UtcDateTime, nullable=nullable))
+
+
+def _json() -> Any:
+    return Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
+
+
+class Instance(Table, table=True):
+    """What an owner wants of one instance. Kept as a tombstone after removal, so that ids stay unique."""
+
+    __tablename__ = "instance"
+    __table_args__ = (
+        Index(
+            "uq_instance_subdomain_living",
+            "subdomain",
+            unique=True,
+            sqlite_where=text("removed_at IS NULL"),
+            postgresql_where=text("removed_at IS NULL"),
+        ),
+        Index("ix_instance_owner_id_id", "owner_id", "id"),
+    )
+
+    id: str = Field(primary_key=True, max_length=26)
+    owner_id: str
+    name: str
+    plan: str
+    subdomain: str = Field(max_length=63)
+    desired_state: str
+    generation: int
+    spec: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    """``InstanceSpec`` of the newest generation."""
+    secret_revision: int
+    restart_count: int = 0
+    restart_judged_start: datetime | None = _time(nullable=True)
+    created_at: datetime = _time()
+    updated_at: datetime = _time()
+    removed_at: datetime | None = _time(nullable=True)
+
+    @property
+    def wanted(self) -> DesiredState:
+        """``desired_state`` as its type."""
+        return DesiredState(self.desired_state)
+
+    @property
+    def specification(self) -> InstanceSpec:
+        """``spec`` as its type."""
+        return InstanceSpec.model_validate(self.spec, extra="ignore")
+
+
+class Status(Table, table=True):
+    """The newest that the bus said of one instance, by topic; a projection."""
+
+    __tablename__ = "status"
+
+    instance_id: str = Field(primary_key=True, max_length=26)
+    phase: str = Phase.PENDING
+    observed: dict[str, Any] | None = _json()
+    route: dict[str, Any] | None = _json()
+    health: dict[str, Any] | None = _json()
+    terminal: dict[str, Any] | None = _json()
+    updated_at: datetime | None = _time(nullable=True)
+    """Time of the newest event that was taken in."""
+
+    @property
+    def observation(self) -> Observed | None:
+        """``observed`` as its type."""
+        return Observed.model_validate(self.observed, extra="ignore") if self.observed else None
+
+
+class Event(Table, table=True):
+    """One event of the stream, as owners may see it; a projection."""
+
+    __tablename__ = "event"
+    __table_args__ = (
+        Index("ix_event_sequence", "sequence"),
+        Index("ix_event_instance_id_sequence", "instance_id", "sequence"),
+    )
+
+    id: str = Field(primary_key=True, max_length=64)
+    sequence: int = Field(sa_type=BigInteger)
+    owner_id: str | None = None
+    instance_id: str = Field(max_length=26)
+    topic: str
+    type: str
+    time: datetime = _time()
+    data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class Outbox(Table, table=True):
+    """One thing to tell the bus, in the order of ``id``; deleted once the bus has it."""
+
+    __tablename__ = "outbox"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: int | None = Field(default=None, sa_column=Column(Sequence, primary_key=True, autoincrement=True))
+    action: str
+    instance_id: str = Field(max_length=26)
+    event_id: str | None = None
+    event_type: str | None = None
+    payload: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
+    traceparent: str | None = None
+    created_at: datetime = _time()
+    attempts: int = 0
+    error: str | None = None
+    quarantined_at: datetime | None = _time(nullable=True)
+
+
+class Secret(Table, table=True):
+    """An instance's secrets, sealed to the provisioner, and the gateway token that the owner may see again."""
+
+    __tablename__ = "secret"
+
+    instance_id: str = Field(primary_key=True, foreign_key="instance.id", max_length=26)
+    owner_id: str
+    revision: int
+    sealed: bytes
+    gateway_token: bytes
+    """Encrypted with the API's own key."""
+
+
+class Token(Table, table=True):
+    """A bearer token, as the SHA-256 of what its holder presents."""
+
+    __tablename__ = "token"
+
+    id: str = Field(primary_key=True, max_length=26)
+    owner_id: str
+    name: str
+    digest: str = Field(unique=True, max_length=64)
+    created_at: datetime = _time()
+    revoked_at: datetime | None = _time(nullable=True)
+
+
+class IdempotencyKey(Table, table=True):
+    """What was answered to a request with an ``Idempotency-Key``, written with the request's own changes."""
+
+    __tablename__ = "idempotency_key"
+    __table_args__ = (Index("ix_idempotency_key_created_at", "created_at"),)
+
+    owner_id: str = Field(primary_key=True)
+    key: str = Field(primary_key=True, max_length=255)
+    fingerprint: str = Field(max_length=64)
+    response: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    created_at: datetime = _time()
+
+
+class Setting(Table, table=True):
+    """A small value that outlives the process, such as a public key last seen on the bus."""
+
+    __tablename__ = "setting"
+
+    key: str = Field(primary_key=True)
+    value: str
