@@ -98,7 +98,16 @@ STREAMS = (
     ),
 )
 
-API = Consumer("api", topics=tuple(Topic), max_ack_pending=512)
+API = Consumer(
+    "api",
+    topics=tuple(Topic),
+    # One at a time, so that a redelivery cannot reorder the history and the event feed; soon after a crash,
+    # and not held up for long by an event that the API cannot take in.
+    max_ack_pending=1,
+    ack_wait=timedelta(seconds=5),
+    retry_delays=tuple(timedelta(seconds=seconds) for seconds in (0.2, 1, 3)),
+    max_deliver=5,
+)
 PROVISIONER = Consumer("provisioner", topics=(Topic.DESIRED,), concurrency=8, max_ack_pending=64)
 PROXY_SYNC = Consumer("proxy-sync", topics=(Topic.OBSERVED,), concurrency=4)
 HEALTH = Consumer("health", topics=(Topic.OBSERVED,), concurrency=4)

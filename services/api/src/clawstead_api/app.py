@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
+from starlette.types import Scope
 
 from clawstead_api import repository
 from clawstead_api.adapters.nats_buckets import NatsBuckets
@@ -24,7 +25,7 @@ from clawstead_api.feed import Feed, Interest
 from clawstead_api.handlers import Desk
 from clawstead_api.idempotency import KEPT
 from clawstead_api.keys import KeyExchange
-from clawstead_api.middleware import Authentication, BodyLimit, RequestContext
+from clawstead_api.middleware import API_ROOT, Authentication, BodyLimit, RequestContext
 from clawstead_api.outbox import Relay
 from clawstead_api.plans import load_plans
 from clawstead_api.problems import Problem, on_api_error, on_http_exception, on_validation_error
@@ -87,6 +88,8 @@ def build_http(desk: Desk | None, feed: Feed | None, admin: Sequence[BaseRoute] 
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        # Its spans continue the client's trace; numbers and logs are ours.
+        telemetry={"metrics": False, "logs": False, "operation_spans": False, "exclude": _is_plumbing},
     )
     app.state.desk = desk
     app.state.feed = feed
@@ -113,6 +116,10 @@ def build_http(desk: Desk | None, feed: Feed | None, admin: Sequence[BaseRoute] 
 
     app.openapi = openapi  # type: ignore[method-assign]
     return app
+
+
+def _is_plumbing(scope: Scope) -> bool:
+    return not scope["path"].startswith(API_ROOT)
 
 
 def openapi_document() -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""What happens around every request: an id, a span, one log line, the caller, and a bound on the body.
+"""What happens around every request: an id, one log line, the caller, and a bound on the body.
 
     RequestContext  ->  Authentication  ->  BodyLimit  ->  routes
 
-Plain ASGI, so that event streams pass through untouched.
+Plain ASGI, so that event streams pass through untouched. FastAPI itself opens the request's span.
 """
 
 import re
@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import structlog
-from opentelemetry import propagate, trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
 from prometheus_client import Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,7 +21,6 @@ from clawstead_api.problems import ProblemResponse
 from clawstead_shared.ids import new_event_id
 
 log = structlog.get_logger()
-tracer = trace.get_tracer(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
 API_ROOT = "/api/v1/"
@@ -44,7 +41,7 @@ Authenticate = Callable[[str], Awaitable[Principal | None]]
 
 
 class RequestContext:
-    """Gives each request an id and a span, answers what nobody else did, and says how it went."""
+    """Gives each request an id, answers what nobody else did, and says how it went."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -59,12 +56,7 @@ class RequestContext:
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = new_event_id()
         scope.setdefault("state", {})["request_id"] = request_id
-        context = propagate.extract(headers)
-        name = f"{scope['method']} {scope['path'][:200]}"
-        with (
-            structlog.contextvars.bound_contextvars(request_id=request_id),
-            tracer.start_as_current_span(name, context, SpanKind.SERVER) as span,
-        ):
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
             answer = _Answer(send, request_id)
             started = time.perf_counter()
             try:
@@ -74,7 +66,7 @@ class RequestContext:
             except Exception:
                 log.exception("request failed")
                 await answer.refuse(ApiError("the failure is logged under this request id"), scope, receive)
-            _report(scope, answer, span, time.perf_counter() - started)
+            _report(scope, answer, time.perf_counter() - started)
 
 
 class _Answer:
@@ -100,16 +92,9 @@ class _Answer:
             await ProblemResponse(error, self._request_id)(scope, receive, self)
 
 
-def _report(scope: Scope, answer: _Answer, span: trace.Span, seconds: float) -> None:
+def _report(scope: Scope, answer: _Answer, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", _UNMATCHED)
     method = scope["method"] if route != _UNMATCHED else "*"
-    if route != _UNMATCHED:
-        span.update_name(f"{method} {route}")
-    span.set_attribute("http.request.method", scope["method"])
-    span.set_attribute("http.route", route)
-    span.set_attribute("http.response.status_code", answer.status)
-    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        span.set_status(Status(StatusCode.ERROR))
     if not answer.is_stream:
         REQUESTS.labels(method, route, str(answer.status)).observe(seconds)
     line = log.debug if scope["method"] in {"GET", "HEAD"} and answer.status < HTTPStatus.BAD_REQUEST else log.info

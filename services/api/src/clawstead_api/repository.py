@@ -39,13 +39,15 @@ async def instance_for(session: AsyncSession, owner_id: str, instance_id: str, *
     """
     if not is_instance_id(instance_id):
         raise InstanceNotFoundError
-    statement = select(Instance).where(
-        Instance.id == instance_id, Instance.owner_id == owner_id, col(Instance.removed_at).is_(None)
+    statement = (
+        select(Instance, Status)
+        .join(Status, col(Status.instance_id) == col(Instance.id), isouter=True)
+        .where(Instance.id == instance_id, Instance.owner_id == owner_id, col(Instance.removed_at).is_(None))
     )
-    instance = (await session.exec(statement.with_for_update() if lock else statement)).first()
-    if instance is None:
+    row = (await session.exec(statement.with_for_update(of=Instance) if lock else statement)).first()
+    if row is None:
         raise InstanceNotFoundError
-    return instance, await session.get(Status, instance_id)
+    return row[0], row[1]
 
 
 async def instances_of(
