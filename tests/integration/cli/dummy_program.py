@@ -1,13 +1,12 @@
 """Stands in for a service program: answers /readyz and obeys SIGTERM, and misbehaves as it is told to.
 
-``CLAWSTEAD_DUMMY_<SERVICE>`` is one of ``crash``, ``unready``, ``stubborn``.
+``CLAWSTEAD_DUMMY_<SERVICE>`` is one of ``crash``, ``unready``, ``migration-fails``.
 """
 
 import json
 import os
 import signal
 import sys
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -45,17 +44,12 @@ def one_shot(arguments: list[str]) -> None:
 
 def serve() -> None:
     """Run until told to stop."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if MOOD == "stubborn" else lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(json.dumps({"time": "2026-01-02T03:04:05.678Z", "level": "info", "event": "ready", "service": NAME}))
     print(json.dumps({"event": "environment", "variables": {**os.environ}}), flush=True)
     if MOOD == "crash":
         sys.exit("cannot go on")
-    server = HTTPServer(("127.0.0.1", int(os.environ[f"CLAWSTEAD_{VARIABLE}_PORT"])), Readyz)
-    while True:
-        try:
-            server.serve_forever()
-        finally:
-            time.sleep(0)
+    HTTPServer(("127.0.0.1", int(os.environ[f"CLAWSTEAD_{VARIABLE}_PORT"])), Readyz).serve_forever()
 
 
 if sys.argv[1:]:

@@ -10,7 +10,7 @@ import os
 import resource
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -35,6 +35,7 @@ _QUICK_ENDS = 3
 """A service that ended this often while we waited for it will not become ready by waiting longer."""
 _OPEN_FILES = 65536
 _STOP_DEADLINE_SECONDS = 2 * STOP_SECONDS + 10
+_STOP_AGAIN_SECONDS = 2
 _LOG_LINES_SHOWN = 5
 
 
@@ -139,13 +140,23 @@ class Platform:
         if (supervisor := self._supervisord.pid()) is not None:
             pids = {info.pid: info.name for info in self._supervisord.processes() if info.pid}
             self._supervisord.shut_down()
-            waited = {**pids, supervisor: "supervisor"}
-            while not deadline.passed:
-                left = process_table.wait_gone(waited, Deadline.after(_POLL_SECONDS))
-                if not left:
-                    break
-                progress.waiting(f"stopping {', '.join(sorted(waited[process.pid] for process in left))}")
+            self._wait_stopped({**pids, supervisor: "supervisor"}, pids, progress, deadline)
         return self._end_leftovers(progress)
+
+    def _wait_stopped(
+        self, names: dict[int, str], pids: Collection[int], progress: Progress, deadline: Deadline
+    ) -> None:
+        again = Deadline.after(_STOP_AGAIN_SECONDS)
+        asked_again = False
+        while not deadline.passed:
+            left = process_table.wait_gone(names, Deadline.after(_POLL_SECONDS))
+            if not left:
+                return
+            progress.waiting(f"stopping {', '.join(sorted(names[process.pid] for process in left))}")
+            if again.passed and not asked_again:
+                # supervisord asks once, and a process between its fork and its exec does not hear that.
+                process_table.ask_to_end(process for process in left if process.pid in pids)
+                asked_again = True
 
     def _end_leftovers(self, progress: Progress) -> list[str]:
         found = {process: process.name() for process in process_table.leftovers(self._settings)}

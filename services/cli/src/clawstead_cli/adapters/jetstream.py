@@ -30,7 +30,14 @@ async def connected(url: str, deadline: Deadline) -> AsyncIterator[JetStreamCont
     while True:
         try:
             client = await nats.connect(
-                url, connect_timeout=2, allow_reconnect=False, error_cb=quiet, name="clawstead-cli"
+                url,
+                name="clawstead-cli",
+                connect_timeout=2,
+                # Even with reconnects forbidden nats-py would try 60 times, 2 s apart, before it reports a failure.
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                error_cb=quiet,
             )
             break
         except (NatsError, OSError, TimeoutError) as error:

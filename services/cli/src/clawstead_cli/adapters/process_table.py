@@ -31,11 +31,17 @@ def leftovers(settings: Settings) -> list[psutil.Process]:
     return found
 
 
-def end(processes: Iterable[psutil.Process], grace_seconds: float) -> list[psutil.Process]:
-    """Ask processes to end, kill those that do not; return those that are there even then."""
-    for process in (asked := list(processes)):
+def ask_to_end(processes: Iterable[psutil.Process]) -> None:
+    """Send SIGTERM; a process that is gone is success."""
+    for process in processes:
         with contextlib.suppress(psutil.Error):
             process.terminate()
+
+
+def end(processes: Iterable[psutil.Process], grace_seconds: float) -> list[psutil.Process]:
+    """Ask processes to end, kill those that do not; return those that are there even then."""
+    asked = list(processes)
+    ask_to_end(asked)
     _, stubborn = psutil.wait_procs(asked, timeout=grace_seconds)
     for process in stubborn:
         with contextlib.suppress(psutil.Error):
