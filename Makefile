@@ -1,0 +1,64 @@
+# One command per target; what needs more is a script in scripts/. `make help` reads the lines with two hashes.
+.DEFAULT_GOAL := help
+SERVICE ?= api
+PACKAGES := shared api provisioner proxy_sync health terminal cli
+
+.PHONY: help setup setup-dev lock docs lint type unit contract integration e2e test up down logs status streams migrate clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## set up what is missing, run the whole platform until Ctrl-C
+	@scripts/setup.sh && exec .venv/bin/clawstead up
+
+down: ## stop a platform that runs in the background
+	@.venv/bin/clawstead down
+
+status: ## show what runs and whether it is ready
+	@.venv/bin/clawstead status
+
+logs: ## follow the log of one process, SERVICE=api
+	@.venv/bin/clawstead logs $(SERVICE) --follow
+
+streams: ## declare the NATS streams, consumers and buckets
+	@.venv/bin/clawstead streams apply
+
+migrate: ## bring the database to the current schema
+	@.venv/bin/clawstead-api migrate
+
+test: ## set up what is missing, run every check and every test
+	@scripts/test.sh
+
+setup: ## install what running needs and this machine lacks
+	@scripts/setup.sh
+
+setup-dev: ## install what developing needs, too
+	@scripts/setup.sh --dev
+
+lint: ## style, formatting and import boundaries
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports
+
+type: ## strict types
+	@.venv/bin/mypy $(PACKAGES:%=-p clawstead_%) && .venv/bin/mypy tests
+
+unit: ## tests without I/O
+	@.venv/bin/pytest -q tests/unit
+
+contract: ## the wire contract, the boundaries between services, the locks, the generated documents
+	@.venv/bin/pytest -q tests/contract
+
+integration: ## tests with real NATS, Docker, nginx, PostgreSQL
+	@.venv/bin/pytest -q tests/integration
+
+e2e: ## the whole platform, as a customer meets it
+	@.venv/bin/pytest -q tests/e2e
+
+lock: ## resolve dependencies anew, write every lock; UPGRADE=1 for newest versions
+	@scripts/lock.sh $(if $(UPGRADE),--upgrade)
+
+docs: ## write docs/openapi.json, docs/asyncapi.json, docs/events.md and the payload schemas anew
+	@.venv/bin/python -m scripts.generate_docs
+
+clean: ## remove caches and build products; never data, images or .venv
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist; \
+	find shared services tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
