@@ -1,5 +1,6 @@
 """The one way to make a NATS broker. Each argument answers a trap that was measured (bus.md, section 6)."""
 
+import logging
 import os
 from collections.abc import Awaitable, Callable
 
@@ -27,6 +28,8 @@ def make_broker(service: str, settings: BusSettings, *, on_closed: Callable[[], 
     return NatsBroker(
         settings.nats_url,
         name=service,
+        # FastStream's own logger would bypass ours, and with none at all its errors would be silent.
+        logger=logging.getLogger("faststream"),
         # A client that gives up leaves FastStream's pull loop spinning and the event loop frozen.
         max_reconnect_attempts=-1,
         reconnect_time_wait=RECONNECT_WAIT_SECONDS,  # type: ignore[arg-type]  # nats-py takes fractions
