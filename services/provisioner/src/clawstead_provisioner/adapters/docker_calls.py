@@ -1,0 +1,143 @@
+"""Calls of docker-py, which blocks: on bounded threads, under a deadline, with errors that say what to do.
+
+Stops block for minutes and pulls for longer, so each kind has threads of its own and can starve no other.
+"""
+
+import asyncio
+import contextlib
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from typing import TypeVar
+
+import requests
+from docker import APIClient
+from docker.errors import APIError, DockerException
+from docker.utils import kwargs_from_env
+from opentelemetry import trace
+
+from clawstead_provisioner.errors import EngineUnavailableError, ImageMissingError, PortTakenError, ProvisioningError
+from clawstead_shared.events import Reason
+
+T = TypeVar("T")
+
+_TRACER = trace.get_tracer("clawstead.provisioner")
+_SERVER_ERROR = 500
+
+
+class Lane(Enum):
+    """Which threads a call runs on."""
+
+    NORMAL = "engine"
+    STOPS = "engine-stops"
+    PULLS = "engine-pulls"
+
+
+_THREADS = {
+    # Creating and starting is bound by the CPU: more at once only makes each slower.
+    Lane.NORMAL: max(4, 2 * (os.cpu_count() or 1)),
+    Lane.STOPS: 64,
+    Lane.PULLS: 2,
+}
+
+
+class DockerCalls:
+    """One engine's client, and the threads it is called on."""
+
+    def __init__(self, *, timeout_seconds: float) -> None:
+        self._timeout = timeout_seconds
+        self._lock = threading.Lock()
+        self._client: APIClient | None = None
+        self._threads = {lane: ThreadPoolExecutor(count, lane.value) for lane, count in _THREADS.items()}
+
+    async def run(
+        self,
+        name: str,
+        call: Callable[[APIClient], T],
+        *,
+        lane: Lane = Lane.NORMAL,
+        timeout_seconds: float | None = None,
+    ) -> T:
+        """Run ``call`` in a thread and return its result.
+
+        The deadline counts from now, so a lane that is full shows as an engine that does not answer.
+
+        Raises:
+            EngineUnavailableError: no connection, no answer in time, or an answer that makes no sense.
+            docker.errors.APIError: the engine refused.
+        """
+        deadline = timeout_seconds or self._timeout
+        with _span(name):
+            running = asyncio.get_running_loop().run_in_executor(self._threads[lane], self._call, call)
+            try:
+                return await asyncio.wait_for(running, deadline)
+            except TimeoutError as error:
+                raise EngineUnavailableError(f"no answer to {name} within {deadline:.0f} s") from error
+
+    def _call(self, call: Callable[[APIClient], T]) -> T:
+        try:
+            return call(self.client())
+        except APIError:
+            raise
+        except (DockerException, requests.RequestException, OSError) as error:
+            raise EngineUnavailableError(type(error).__name__) from error
+
+    def client(self) -> APIClient:
+        """Return the client, connecting at the first call: an engine may come up after us."""
+        with self._lock:
+            if self._client is None:
+                self._client = self.new_client(math.ceil(self._timeout))
+            return self._client
+
+    @staticmethod
+    def new_client(timeout_seconds: int | None) -> APIClient:
+        """Connect to the engine that docker's own environment variables name.
+
+        Raises:
+            docker.errors.DockerException: it does not answer.
+        """
+        client: APIClient = APIClient(
+            version="auto",
+            timeout=timeout_seconds,  # type: ignore[arg-type]  # None is "no timeout"; the stubs do not know
+            max_pool_size=sum(_THREADS.values()),
+            **kwargs_from_env(),
+        )
+        return client
+
+
+@contextlib.contextmanager
+def _span(name: str) -> Iterator[None]:
+    # A look without a cause would be a trace of its own, every minute, for every instance.
+    if not trace.get_current_span().get_span_context().is_valid:
+        yield
+        return
+    with _TRACER.start_as_current_span(f"docker.{name}"):
+        yield
+
+
+def status_of(error: APIError) -> int:
+    """Return the HTTP status of a refusal."""
+    return int(error.status_code or _SERVER_ERROR)
+
+
+def explanation_of(error: APIError) -> str:
+    """Return what the engine said."""
+    return str(error.explanation or error)
+
+
+def refusal(error: APIError, image: str = "") -> Exception:
+    """Return what a refusal means; the engine's status codes mislead, its text does not."""
+    text = explanation_of(error)
+    low = text.lower()
+    if "no such image" in low:
+        return ImageMissingError(image)
+    if any(sign in low for sign in ("port is already allocated", "address already in use", "pool overlaps")):
+        return PortTakenError(text)
+    if "no space left on device" in low:
+        return ProvisioningError(Reason.DISK_FULL, "the disk of the container engine is full")
+    if any(sign in low for sign in ("executable file not found", "no such file or directory", "exec format error")):
+        return ProvisioningError(Reason.IMAGE_UNUSABLE, f"the image cannot run the gateway: {text[:200]}")
+    return ProvisioningError(Reason.INTERNAL_ERROR, f"the container engine refused: {text[:300]}")

@@ -1,0 +1,239 @@
+"""The container engine through docker-py. Labels say what is ours; nothing else is ever touched."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from docker import APIClient
+from docker.errors import APIError, NotFound
+from docker.types import IPAMConfig, IPAMPool
+
+from clawstead_provisioner.adapters.docker_calls import DockerCalls, Lane, explanation_of, refusal, status_of
+from clawstead_provisioner.adapters.docker_events import container_events
+from clawstead_provisioner.adapters.docker_objects import (
+    container_document,
+    network_labels,
+    read_container,
+    read_listed,
+)
+from clawstead_provisioner.errors import ProvisioningError, VanishedError
+from clawstead_provisioner.ports import Container, EngineEvent, Listed
+from clawstead_provisioner.spec import INSTALLATION_LABEL, INSTANCE_LABEL, ContainerSpec, object_name
+from clawstead_shared.events import Reason
+
+_NOT_MODIFIED, _CONFLICT = 304, 409
+_MARGIN_SECONDS = 30.0
+"""What a stop may take beyond its grace: the kill, and the engine's own work."""
+_REMOVAL_SECONDS = 20.0
+_REMOVAL_POLL_SECONDS = 0.05
+
+
+class DockerEngine:
+    """Keeps ``Engine`` and ``Images``."""
+
+    def __init__(self, installation: str, *, timeout_seconds: float = 60, pull_timeout_seconds: float = 900) -> None:
+        self._installation = installation
+        self._calls = DockerCalls(timeout_seconds=timeout_seconds)
+        self._pull_timeout = pull_timeout_seconds
+
+    async def create(self, spec: ContainerSpec) -> Container:
+        """See ``Engine.create``. A container may name a network that does not exist yet, so both are made at once."""
+        network = self._calls.run("create_network", lambda client: self._create_network(client, spec))
+        container = self._calls.run("create", lambda client: self._create_container(client, spec))
+        # Both to their end: neither may still run when the caller cleans up.
+        results = await asyncio.gather(container, network, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return cast(Container, results[0])
+
+    async def start(self, container_id: str) -> None:
+        """See ``Engine.start``."""
+
+        def start(client: APIClient) -> None:
+            try:
+                client.start(container_id)
+            except NotFound as error:
+                if "no such container" in explanation_of(error).lower():
+                    raise VanishedError(container_id) from error
+                raise refusal(error) from error
+            except APIError as error:
+                raise refusal(error) from error
+
+        await self._calls.run("start", start)
+
+    async def stop(self, container_id: str, grace: timedelta) -> None:
+        """See ``Engine.stop``."""
+        seconds = round(grace.total_seconds())
+
+        def stop(client: APIClient) -> None:
+            try:
+                client.stop(container_id, timeout=seconds)
+            except NotFound:
+                return
+            except APIError as error:
+                raise refusal(error) from error
+
+        await self._calls.run("stop", stop, lane=Lane.STOPS, timeout_seconds=seconds + _MARGIN_SECONDS)
+
+    async def remove(self, instance_id: str) -> None:
+        """See ``Engine.remove``."""
+        await self._calls.run("remove", lambda client: self._remove(client, object_name(instance_id)))
+
+    async def inspect(self, instance_id: str) -> Container | None:
+        """See ``Engine.inspect``."""
+        return await self._calls.run("inspect", lambda client: self._inspect(client, object_name(instance_id)))
+
+    async def list(self) -> list[Listed]:
+        """See ``Engine.list``."""
+        filters = {"label": f"{INSTALLATION_LABEL}={self._installation}"}
+
+        def listed(client: APIClient) -> list[Listed]:
+            found = {item.instance_id: item for item in map(read_listed, client.containers(all=True, filters=filters))}
+            for network in client.networks(filters=filters):
+                instance_id = network["Labels"].get(INSTANCE_LABEL, "")
+                found.setdefault(instance_id, Listed(instance_id))
+            return list(found.values())
+
+        return await self._calls.run("list", listed)
+
+    async def logs(self, container_id: str, lines: int) -> str:
+        """See ``Engine.logs``."""
+
+        def logs(client: APIClient) -> str:
+            try:
+                output: bytes = client.logs(container_id, stdout=True, stderr=True, tail=lines)
+            except APIError:
+                return ""
+            return output.decode(errors="replace")
+
+        return await self._calls.run("logs", logs)
+
+    def events(self, since: datetime) -> AsyncIterator[EngineEvent]:
+        """See ``Engine.events``."""
+        return container_events(self._installation, since)
+
+    async def pull(self, image: str) -> None:
+        """See ``Images.pull``."""
+
+        def pull(client: APIClient) -> None:
+            try:
+                client.pull(image if ":" in image.rpartition("/")[2] or "@" in image else f"{image}:latest")
+            except APIError as error:
+                text = explanation_of(error)[:200]
+                raise ProvisioningError(Reason.IMAGE_MISSING, f"image {image} cannot be pulled: {text}") from error
+
+        await self._calls.run("pull", pull, lane=Lane.PULLS, timeout_seconds=self._pull_timeout)
+
+    async def labels(self, image: str) -> dict[str, str] | None:
+        """See ``Images.labels``."""
+
+        def labels(client: APIClient) -> dict[str, str] | None:
+            try:
+                found = client.inspect_image(image)  # type: ignore[no-untyped-call]
+                return dict(found["Config"].get("Labels") or {})
+            except NotFound:
+                return None
+            except APIError as error:
+                raise refusal(error, image) from error
+
+        return await self._calls.run("inspect_image", labels)
+
+    def _create_network(self, client: APIClient, spec: ContainerSpec) -> None:
+        network = spec.network
+        pool = IPAMPool(subnet=network.subnet, gateway=network.gateway)
+        try:
+            client.create_network(
+                network.name,
+                driver="bridge",
+                check_duplicate=True,
+                labels=network_labels(spec),
+                ipam=IPAMConfig(pool_configs=[pool]),
+            )
+        except APIError as error:
+            if status_of(error) != _CONFLICT:
+                raise refusal(error) from error
+            self._adopt_network(client, spec)
+
+    def _adopt_network(self, client: APIClient, spec: ContainerSpec) -> None:
+        try:
+            found = client.inspect_network(spec.network.name)
+        except NotFound:
+            self._create_network(client, spec)
+            return
+        if not self._ours(found.get("Labels"), spec.instance_id):
+            raise _name_taken("network", spec.network.name)
+        subnets = [config.get("Subnet") for config in found["IPAM"]["Config"] or ()]
+        if subnets != [spec.network.subnet]:
+            # Left over from another port. Nothing can be attached: the instance's container does not exist.
+            self._remove_network(client, spec.network.name)
+            self._create_network(client, spec)
+
+    def _create_container(self, client: APIClient, spec: ContainerSpec) -> Container:
+        try:
+            client.create_container_from_config(container_document(spec), spec.name)  # type: ignore[no-untyped-call]
+        except APIError as error:
+            if status_of(error) != _CONFLICT:
+                raise refusal(error, spec.image) from error
+        # After a conflict this shows whether the one that has the name is ours.
+        made = self._inspect(client, spec.name)
+        if made is None:
+            raise _name_taken("container", spec.name)
+        return made
+
+    def _inspect(self, client: APIClient, name: str) -> Container | None:
+        try:
+            found: dict[str, Any] = client.inspect_container(name)
+        except NotFound:
+            return None
+        except APIError as error:
+            raise refusal(error) from error
+        ours = self._ours(found["Config"].get("Labels"), name.removeprefix("claw-"))
+        return read_container(found) if ours else None
+
+    def _ours(self, labels: dict[str, str] | None, instance_id: str) -> bool:
+        labels = labels or {}
+        return (labels.get(INSTALLATION_LABEL), labels.get(INSTANCE_LABEL)) == (self._installation, instance_id)
+
+    def _remove(self, client: APIClient, name: str) -> None:
+        container = self._inspect(client, name)
+        if container is not None:
+            self._remove_container(client, container.id)
+        self._remove_network(client, name)
+
+    @staticmethod
+    def _remove_container(client: APIClient, container_id: str) -> None:
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        while True:
+            try:
+                client.remove_container(container_id, force=True, v=True)
+            except NotFound:
+                return
+            except APIError as error:
+                # Somebody else is removing it: wait for that, so that "removed" is true when we say it.
+                if status_of(error) != _CONFLICT or time.monotonic() > deadline:
+                    raise refusal(error) from error
+                time.sleep(_REMOVAL_POLL_SECONDS)
+            else:
+                return
+
+    def _remove_network(self, client: APIClient, name: str) -> None:
+        try:
+            found = client.inspect_network(name)
+            if not self._ours(found.get("Labels"), name.removeprefix("claw-")):
+                return
+            for guest in found.get("Containers") or {}:
+                client.disconnect_container_from_network(guest, found["Id"], force=True)
+            client.remove_network(found["Id"])
+        except NotFound:
+            return
+        except APIError as error:
+            raise refusal(error) from error
+
+
+def _name_taken(kind: str, name: str) -> ProvisioningError:
+    return ProvisioningError(
+        Reason.NAME_TAKEN, f"a {kind} that is not ours is called {name}: rename or remove it on the host"
+    )

@@ -1,0 +1,122 @@
+"""Docker's documents: the ones we send, built from a spec, and the ones we read. Pure."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from clawstead_provisioner.ports import Container, EngineEvent, Happening, Listed, Status
+from clawstead_provisioner.spec import (
+    FINGERPRINT_LABEL,
+    GATEWAY_PORT,
+    INSTANCE_LABEL,
+    PORT_LABEL,
+    ContainerSpec,
+)
+
+_PORT_KEY = f"{GATEWAY_PORT}/tcp"
+_NEVER = "0001-01-01T00:00:00Z"
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)")
+
+_STATUS = {
+    "created": Status.CREATED,
+    "running": Status.RUNNING,
+    "paused": Status.PAUSED,
+    "restarting": Status.RESTARTING,
+    "exited": Status.EXITED,
+}
+
+
+def container_document(spec: ContainerSpec) -> dict[str, Any]:
+    """Return the body of ``POST /containers/create``."""
+    return {
+        "Image": spec.image,
+        "Cmd": list(spec.command),
+        "Hostname": spec.hostname,
+        "User": spec.user,
+        "Env": [*spec.env, *spec.secret_env],
+        "Labels": dict(spec.labels),
+        "ExposedPorts": {_PORT_KEY: {}},
+        "StopTimeout": spec.stop_timeout_seconds,
+        # The health service probes from outside; the image's own check would start a process for each probe.
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": _host_config(spec),
+        "NetworkingConfig": {"EndpointsConfig": {spec.network.name: {}}},
+    }
+
+
+def _host_config(spec: ContainerSpec) -> dict[str, Any]:
+    return {
+        "NetworkMode": spec.network.name,
+        "PortBindings": {_PORT_KEY: [{"HostIp": spec.host, "HostPort": str(spec.port)}]},
+        "NanoCpus": spec.nano_cpus,
+        "Memory": spec.memory_bytes,
+        "MemorySwap": spec.memory_bytes,
+        "PidsLimit": spec.pids,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "ReadonlyRootfs": True,
+        "Init": True,
+        "Tmpfs": dict(spec.tmpfs),
+        # Unlike binds, mounts fail when the source is missing, instead of making it as root.
+        "Mounts": [{"Type": "bind", "Source": mount.source, "Target": mount.target} for mount in spec.mounts],
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+        "RestartPolicy": {"Name": "unless-stopped"},
+    }
+
+
+def network_labels(spec: ContainerSpec) -> dict[str, str]:
+    """Return the labels of an instance's network: those of its container that name it ours."""
+    return {key: value for key, value in spec.labels.items() if key not in {FINGERPRINT_LABEL, PORT_LABEL}}
+
+
+def read_container(document: dict[str, Any]) -> Container:
+    """Read an inspected container."""
+    labels, state = document["Config"]["Labels"], document["State"]
+    return Container(
+        id=document["Id"],
+        instance_id=labels[INSTANCE_LABEL],
+        status=_STATUS.get(state["Status"], Status.BROKEN),
+        fingerprint=labels.get(FINGERPRINT_LABEL, ""),
+        port=int(labels.get(PORT_LABEL, 0)),
+        image_digest=document["Image"],
+        started_at=read_time(state["StartedAt"]),
+        finished_at=read_time(state["FinishedAt"]),
+        exit_code=state["ExitCode"],
+        oom_killed=state["OOMKilled"],
+    )
+
+
+def read_listed(document: dict[str, Any]) -> Listed:
+    """Read a container of a list."""
+    labels = document["Labels"]
+    return Listed(
+        instance_id=labels[INSTANCE_LABEL],
+        port=int(labels.get(PORT_LABEL, 0)) or None,
+        container_id=document["Id"],
+        status=_STATUS.get(document["State"], Status.BROKEN),
+    )
+
+
+def read_event(document: dict[str, Any]) -> EngineEvent | None:
+    """Read a line of ``GET /events``; None for what does not concern us."""
+    attributes = document.get("Actor", {}).get("Attributes", {})
+    try:
+        happening = Happening(document.get("Action", ""))
+        instance_id = attributes[INSTANCE_LABEL]
+    except (ValueError, KeyError):
+        return None
+    return EngineEvent(
+        instance_id=instance_id,
+        happening=happening,
+        at=datetime.fromtimestamp(document["timeNano"] / 1e9, UTC),
+        exit_code=int(attributes["exitCode"]) if "exitCode" in attributes else None,
+    )
+
+
+def read_time(text: str) -> datetime | None:
+    """Read one of Docker's times, which have nanoseconds; None for "never"."""
+    found = _TIME.fullmatch(text)
+    if found is None or text == _NEVER:
+        return None
+    fraction = (found[2] or "")[:6].ljust(6, "0")
+    return datetime.fromisoformat(f"{found[1]}.{fraction}{found[3].replace('Z', '+00:00')}").astimezone(UTC)

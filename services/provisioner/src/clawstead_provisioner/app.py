@@ -1,0 +1,133 @@
+"""The composition root: the only place that sees both the rules and the adapters."""
+
+import os
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Protocol
+
+from clawstead_provisioner.adapters.docker_engine import DockerEngine
+from clawstead_provisioner.adapters.gateway_http import HttpGateway
+from clawstead_provisioner.adapters.sealed_secrets import SealedSecrets, publish_sealing_key
+from clawstead_provisioner.background import Background
+from clawstead_provisioner.blueprint import Blueprints
+from clawstead_provisioner.boot_watch import BootWatch
+from clawstead_provisioner.config_schema import load_schema
+from clawstead_provisioner.engine_lock import acquire_engine
+from clawstead_provisioner.engine_watch import watch_engine
+from clawstead_provisioner.observations import Observations
+from clawstead_provisioner.port_allocation import PortTable, is_free
+from clawstead_provisioner.ports import Engine, Gateway, Images, Secrets
+from clawstead_provisioner.pulls import Pulls
+from clawstead_provisioner.reconcile import Reconciler
+from clawstead_provisioner.settings import ProvisionerSettings
+from clawstead_provisioner.spec import Site
+from clawstead_provisioner.storage import Storage
+from clawstead_provisioner.subscribers import on_desired
+from clawstead_provisioner.sweep import Sweep
+from clawstead_provisioner.vault import SealingKey
+from clawstead_provisioner.work import Patience, Tools
+from clawstead_provisioner.work_queue import WorkQueue
+from clawstead_shared.messaging import EventReader, EventSink
+from clawstead_shared.service import Service
+from clawstead_shared.streams import PROVISIONER
+from clawstead_shared.subjects import Topic
+
+
+class BusPorts(EventSink, EventReader, Protocol):
+    """The bus, as the rules see it."""
+
+
+class EnginePorts(Engine, Images, Protocol):
+    """The engine, as the rules see it."""
+
+
+async def run(service: Service, settings: ProvisionerSettings) -> None:
+    """Run the provisioner until cancelled."""
+    lock = await acquire_engine(settings.own_dir / "lock", service.readiness)
+    key = SealingKey.load(settings.own_dir / "seal.key")
+    load_schema()
+    engine = DockerEngine(
+        settings.installation_id,
+        timeout_seconds=settings.engine_timeout_seconds,
+        pull_timeout_seconds=settings.pull_timeout_seconds,
+    )
+    async with AsyncExitStack() as stack:
+        stack.enter_context(lock)
+        background = await stack.enter_async_context(Background())
+        reconciler, queue = assemble(
+            settings,
+            bus=service.bus,
+            engine=engine,
+            gateway=HttpGateway(settings.gateway_host),
+            secrets=SealedSecrets(service.bus, key),
+            key=key,
+            background=background,
+            storage=Storage(settings.instances_dir),
+        )
+        await stack.enter_async_context(queue)
+        service.bus.consume(PROVISIONER, {Topic.DESIRED: on_desired(queue)})
+        await service.connect()
+        await publish_sealing_key(service.bus, key)
+        since = datetime.now(UTC)
+        sweep = Sweep(service.bus, engine, reconciler, queue, service.readiness)
+        await sweep.boot()
+        await service.run(
+            watch_engine(engine, reconciler, sweep, service.readiness, since),
+            sweep.run(settings.reconcile_interval_seconds),
+        )
+
+
+def assemble(
+    settings: ProvisionerSettings,
+    *,
+    bus: BusPorts,
+    engine: EnginePorts,
+    gateway: Gateway,
+    secrets: Secrets,
+    key: SealingKey,
+    background: Background,
+    storage: Storage,
+) -> tuple[Reconciler, WorkQueue]:
+    """Put the rules together around the given outside world."""
+
+    async def look(instance_id: str) -> None:
+        await reconciler.reconcile(instance_id)
+
+    queue = WorkQueue(look, concurrency=4 * (os.cpu_count() or 1))
+    free = partial(is_free, settings.gateway_host)
+    tools = Tools(
+        engine=engine,
+        storage=storage,
+        gateway=gateway,
+        blueprints=Blueprints(_site(settings), secrets, key, engine),
+        observations=Observations(bus, bus, settings.gateway_host),
+        ports=PortTable(settings.first_gateway_port, settings.last_gateway_port, free),
+        background=background,
+        pulls=Pulls(engine, background),
+        boots=BootWatch(gateway, background),
+        queue=queue,
+        patience=_patience(settings),
+    )
+    reconciler = Reconciler(tools, bus)
+    return reconciler, queue
+
+
+def _site(settings: ProvisionerSettings) -> Site:
+    return Site(
+        installation=settings.installation_id,
+        host=settings.gateway_host,
+        network_pool=settings.network_pool,
+        first_port=settings.first_gateway_port,
+        instances_source=settings.instances_source,
+        stop_timeout_seconds=settings.stop_grace_seconds,
+    )
+
+
+def _patience(settings: ProvisionerSettings) -> Patience:
+    return Patience(
+        stop=timedelta(seconds=settings.stop_grace_seconds),
+        unresponsive_stop=timedelta(seconds=settings.unresponsive_stop_grace_seconds),
+        delete=timedelta(seconds=settings.delete_grace_seconds),
+        start_seconds=settings.start_timeout_seconds,
+    )

@@ -1,0 +1,195 @@
+"""From the desired state to everything an instance is made of: its secrets, files and container, not yet real."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pyjson5
+
+from clawstead_provisioner.config_schema import check_config
+from clawstead_provisioner.env_file import env_file, variables
+from clawstead_provisioner.errors import ImageMissingError, ProvisioningError
+from clawstead_provisioner.memory import Memory
+from clawstead_provisioner.openclaw_config import (
+    Settings,
+    as_json,
+    default_settings,
+    from_json,
+    merged,
+    owned_settings,
+)
+from clawstead_provisioner.ports import Images, Secrets
+from clawstead_provisioner.spec import LABEL_PREFIX, ContainerSpec, Site, container_spec
+from clawstead_provisioner.storage import InstanceFiles
+from clawstead_provisioner.vault import InstanceSecrets, SealingKey
+from clawstead_shared.errors import TransientError
+from clawstead_shared.events import Channel, Desired, Reason
+
+PLUGINS_LABEL = f"{LABEL_PREFIX}.plugins"
+"""Label of an image: the channel plugins in it that OpenClaw's package lacks, separated by commas."""
+
+_BUNDLED_CHANNELS = frozenset({Channel.TELEGRAM})
+_DEEPEST = 100
+_SECRETS_ATTEMPTS = 3
+_SECRETS_RETRY = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """One instance on one port."""
+
+    spec: ContainerSpec
+    owned: Settings
+    defaults: Settings
+    secrets: InstanceSecrets
+    variables: dict[str, str] = field(repr=False)
+
+    def files(self, existing: InstanceFiles) -> InstanceFiles:
+        """Return the instance's files, merged with what it has.
+
+        Raises:
+            ProvisioningError: ``config_invalid``: the gateway would refuse them.
+        """
+        theirs = _parsed(existing.config)
+        previous = from_json(_parsed_json(existing.applied))
+        config = merged(theirs, self.owned, self.defaults, previous)
+        check_config(config, theirs=theirs)
+        return InstanceFiles(
+            # Untouched when nothing changed: rewriting would lose the owner's comments.
+            config=existing.config if config == theirs else json.dumps(config, indent=2) + "\n",
+            env=env_file(existing.env, self.variables),
+            applied=json.dumps(as_json(self.defaults)),
+        )
+
+
+class Blueprints:
+    """Draws blueprints; knows where secrets come from."""
+
+    def __init__(self, site: Site, secrets: Secrets, key: SealingKey, images: Images) -> None:
+        self._site = site
+        self._secrets = secrets
+        self._key = key
+        self._images = images
+        self._digests: dict[str, tuple[int, str]] = {}
+
+    async def draw(self, desired: Desired, port: int, memory: Memory) -> Blueprint:
+        """Return the blueprint of an instance.
+
+        Raises:
+            TransientError: its secrets are not there yet.
+            ProvisioningError: they stay missing, or cannot be used.
+        """
+        secrets = await self._open(desired, memory)
+        owned = owned_settings(desired, self._site.network(desired.instance_id, port).gateway)
+        digest = self._remember(desired, secrets)
+        return Blueprint(
+            spec=self._spec(desired, port, digest, secrets.gateway_token),
+            owned=owned,
+            defaults=default_settings(desired),
+            secrets=secrets,
+            variables=variables(desired.spec, secrets),
+        )
+
+    async def fingerprint(self, desired: Desired, port: int) -> str | None:
+        """Return what a container made now would be marked with; None when the secrets cannot be told."""
+        if desired.secrets is None:
+            return None
+        known = self._digests.get(desired.instance_id)
+        if known is None or known[0] != desired.secrets.revision:
+            try:
+                secrets = await self._secrets.fetch(desired.secrets)
+            except ProvisioningError:
+                return None
+            if secrets is None:
+                return None
+            self._remember(desired, secrets)
+        digest = self._digests[desired.instance_id][1]
+        return self._spec(desired, port, digest, "").fingerprint
+
+    async def masked(self, desired: Desired, text: str) -> str:
+        """Return ``text`` without the instance's secrets; nothing of it if they cannot be told."""
+        try:
+            secrets = await self._secrets.fetch(desired.secrets) if desired.secrets else None
+        except (ProvisioningError, TransientError):
+            secrets = None
+        return secrets.masked(text) if secrets else ""
+
+    async def image_present(self, desired: Desired) -> bool:
+        """Say whether the engine has the image."""
+        return await self._images.labels(desired.spec.image) is not None
+
+    async def check_plugins(self, desired: Desired) -> None:
+        """Check that the image has what the channel needs.
+
+        Raises:
+            ImageMissingError: the engine has no such image.
+            ProvisioningError: ``config_invalid`` when it lacks the channel's plugin.
+        """
+        channel = desired.spec.channel
+        if channel is None or channel in _BUNDLED_CHANNELS:
+            return
+        labels = await self._images.labels(desired.spec.image)
+        if labels is None:
+            raise ImageMissingError(desired.spec.image)
+        if channel.value not in labels.get(PLUGINS_LABEL, "").split(","):
+            raise ProvisioningError(
+                Reason.CONFIG_INVALID,
+                f"image {desired.spec.image} lacks the {channel.value.capitalize()} plugin: "
+                f"choose an image whose label {PLUGINS_LABEL} names it, or no {channel.value} channel",
+            )
+
+    def forget(self, instance_id: str) -> None:
+        """Drop what is remembered of an instance."""
+        self._digests.pop(instance_id, None)
+
+    async def _open(self, desired: Desired, memory: Memory) -> InstanceSecrets:
+        if desired.secrets is None:
+            raise ProvisioningError(Reason.SECRETS_MISSING, "the instance has no gateway token")
+        secrets = await self._secrets.fetch(desired.secrets)
+        if secrets is not None:
+            memory.missing_secrets = 0
+            return secrets
+        memory.missing_secrets += 1
+        if memory.missing_secrets <= _SECRETS_ATTEMPTS:
+            raise TransientError("the instance's secrets are not on the bus yet", retry_after=_SECRETS_RETRY)
+        raise ProvisioningError(
+            Reason.SECRETS_MISSING, "the instance's secrets are not on the bus: have the API publish them again"
+        )
+
+    def _remember(self, desired: Desired, secrets: InstanceSecrets) -> str:
+        digest = self._key.digest(secrets)
+        if desired.secrets is not None:
+            self._digests[desired.instance_id] = (desired.secrets.revision, digest)
+        return digest
+
+    def _spec(self, desired: Desired, port: int, digest: str, gateway_token: str) -> ContainerSpec:
+        owned = owned_settings(desired, self._site.network(desired.instance_id, port).gateway)
+        config = [
+            as_json(owned),
+            as_json(default_settings(desired)),
+            [desired.spec.channel, desired.spec.provider],
+        ]
+        return container_spec(
+            desired, self._site, port, gateway_token=gateway_token, config=config, secrets_digest=digest
+        )
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    if not text.strip():
+        return {}
+    try:
+        # Not plain JSON: the gateway accepts comments and trailing commas, so its owner may have written some.
+        document = pyjson5.decode(text, maxdepth=_DEEPEST)
+    except pyjson5.Json5Exception:
+        document = None
+    if not isinstance(document, dict):
+        raise ProvisioningError(Reason.CONFIG_INVALID, "openclaw.json: <root>: not an object in JSON5")
+    return document
+
+
+def _parsed_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

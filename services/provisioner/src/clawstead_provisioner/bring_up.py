@@ -1,0 +1,144 @@
+"""The steps towards a running instance. Each can be repeated, and cut off anywhere.
+
+Each returns whether to look again at once, and raises ``ProvisioningError`` when it cannot be done.
+"""
+
+import structlog
+
+from clawstead_provisioner.boot_watch import Boot, Milestones
+from clawstead_provisioner.errors import ImageMissingError, PortTakenError
+from clawstead_provisioner.work import Work, all_of
+from clawstead_shared.events import ExitCause, Phase, Progress, Reason
+
+log = structlog.get_logger()
+
+_SECOND_LOOK_SECONDS = 15.0
+"""A gateway may be killed for its memory seconds after it first said that all is well."""
+_GRACE_FACTOR = 5
+
+
+async def create(work: Work) -> bool:
+    """Make directories, files, network and container."""
+    tools = work.tools
+    port = tools.ports.allocate(work.instance_id)
+    try:
+        blueprint = await work.draw(port)
+        opened = await tools.storage.open(work.instance_id)
+        work.made_storage = work.made_storage or not opened.existed
+        files = blueprint.files(opened.files)
+        if work.unasked:
+            work.memory.count_restart()
+        made, *_ = await all_of(
+            tools.engine.create(blueprint.spec),
+            tools.storage.write(work.instance_id, files),
+            _say_provisioning(work, port),
+        )
+    except PortTakenError:
+        await _move_away(work)
+        return True
+    except ImageMissingError as missing:
+        tools.pulls.request(missing.image, work.look_again)
+        await tools.engine.remove(work.instance_id)
+        await work.say(Phase.PROVISIONING, port=port, progress=Progress(step="pulling the image"))
+        return False
+    work.container = made
+    work.prepared = made.id
+    return True
+
+
+async def replace(work: Work) -> bool:
+    """Remove a container that is not the one wanted; its data stays."""
+    await work.tools.engine.remove(work.instance_id)
+    work.container = None
+    return True
+
+
+async def start(work: Work) -> bool:
+    """Start the container, with its files as they should be."""
+    container, memory, tools = work.present, work.memory, work.tools
+    if work.prepared != container.id:
+        blueprint = await work.draw(container.port)
+        opened = await tools.storage.open(work.instance_id)
+        await tools.storage.write(work.instance_id, blueprint.files(opened.files))
+    cause = work.exit_cause if work.unasked else None
+    if work.unasked:
+        memory.count_restart()
+    memory.begin_start()
+    try:
+        # Said at the same time, so that the edge prepares the route while the engine starts the container.
+        await all_of(
+            tools.engine.start(container.id),
+            work.say(Phase.STARTING, unasked=work.unasked, reason=_why(cause), exit_cause=cause),
+        )
+    except PortTakenError:
+        await _move_away(work)
+        return True
+    memory.succeeded()
+    _watch(work)
+    return False
+
+
+async def await_ready(work: Work) -> bool:
+    """Say that the running container is starting, and wait for its gateway."""
+    memory, last = work.memory, work.memory.last
+    cause = memory.exit if work.unasked else None
+    reason = _why(cause)
+    if not work.unasked and last is not None and last.phase is Phase.STARTING:
+        reason = last.reason
+    await work.say(Phase.STARTING, started=True, unasked=work.unasked, reason=reason, exit_cause=cause)
+    if work.unasked:
+        memory.count_restart()
+        memory.end_noted()
+    if work.unasked or not work.tools.boots.watching(work.instance_id):
+        _watch(work)
+    return False
+
+
+async def report_running(work: Work) -> bool:
+    """Say that the gateway serves."""
+    last = work.memory.last
+    await work.say(Phase.RUNNING, started=True)
+    work.memory.succeeded()
+    if last is None or last.phase is not Phase.RUNNING:
+        work.tools.queue.submit_after(_SECOND_LOOK_SECONDS, work.instance_id)
+    return False
+
+
+async def report_overdue(work: Work) -> bool:
+    """Say that the start takes too long; it goes on."""
+    message = "the gateway has not said that it has started; it is still given time"
+    await work.say(Phase.FAILED, started=True, reason=Reason.START_TIMEOUT, message=message)
+    return False
+
+
+async def _say_provisioning(work: Work, port: int) -> None:
+    last = work.memory.last
+    if last is None or last.phase is not Phase.UPDATING:
+        await work.say(Phase.PROVISIONING, port=port, unasked=work.unasked, exit_cause=work.memory.exit)
+
+
+async def _move_away(work: Work) -> None:
+    log.warning("port taken by something else", instance_id=work.instance_id)
+    await work.tools.engine.remove(work.instance_id)
+    work.tools.ports.bar(work.instance_id)
+    work.container = work.prepared = None
+
+
+def _why(cause: ExitCause | None) -> Reason | None:
+    return Reason.OUT_OF_MEMORY if cause is not None and cause.oom_killed else None
+
+
+def _watch(work: Work) -> None:
+    container, memory = work.present, work.memory
+
+    def ready() -> None:
+        memory.ready = container.id
+        work.look_again()
+
+    def overdue() -> None:
+        memory.overdue = container.id
+        work.look_again()
+
+    grace = work.desired.spec.limits.boot_grace_seconds
+    boot = Boot(work.instance_id, container.port, max(_GRACE_FACTOR * grace, work.tools.patience.start_seconds))
+    work.tools.boots.watch(boot, Milestones(ready, work.look_again, overdue))

@@ -1,0 +1,158 @@
+"""What to do next for one instance: pure, from what is wanted, what is, and what was said last.
+
+The reconciler looks, takes one step, and looks again, until there is nothing left to do. So every row of this
+table also is the way on after a crash in the middle of any other.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from clawstead_provisioner.errors import FINAL_REASONS
+from clawstead_provisioner.memory import RESTARTS_ALLOWED
+from clawstead_provisioner.ports import Container, Status
+from clawstead_shared.events import Desired, DesiredState, ExitCause, Observed, Phase
+
+CONFIG_EXIT_CODE = 78
+"""The gateway's "my config is invalid": starting it again cannot help."""
+
+
+class Step(StrEnum):
+    """One thing to do."""
+
+    NOTHING = "nothing"
+    REMOVE = "remove"
+    STOP = "stop"
+    STOP_TO_RESTART = "stop_to_restart"
+    STOP_TO_UPDATE = "stop_to_update"
+    REPORT_STOPPED = "report_stopped"
+    CREATE = "create"
+    REPLACE = "replace"
+    START = "start"
+    AWAIT_READY = "await_ready"
+    REPORT_RUNNING = "report_running"
+    REPORT_OVERDUE = "report_overdue"
+    GIVE_UP_CONFIG = "give_up_config"
+    GIVE_UP_CRASH_LOOP = "give_up_crash_loop"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything that the next step depends on."""
+
+    desired: Desired
+    container: Container | None = None
+    last: Observed | None = None
+    stale: bool = False
+    """The container was made from something else than what is wanted now."""
+    stopping: bool = False
+    """We asked this container to end, and wait for it."""
+    ready: bool = False
+    """The gateway of this start said that it has started."""
+    overdue: bool = False
+    """The gateway of this start takes longer than any start may."""
+    held: bool = False
+    """This generation failed, and its next attempt is not due."""
+    exit: ExitCause | None = None
+    """How the container ended since we started it last, if it did."""
+    restarts: int = 0
+    """How often it was started again lately although nobody asked for that."""
+
+
+def decide(situation: Situation) -> Step:
+    """Return the next step."""
+    match situation.desired.desired_state:
+        case DesiredState.DELETED:
+            return _to_deleted(situation)
+        case DesiredState.STOPPED:
+            return _to_stopped(situation)
+        case DesiredState.RUNNING:
+            return _to_running(situation)
+
+
+def ended_unasked(situation: Situation) -> bool:
+    """Say whether the instance ended, or is on another start than the one known, and nobody asked for that."""
+    last, container = situation.last, situation.container
+    if last is None or last.phase not in {Phase.STARTING, Phase.RUNNING, Phase.FAILED}:
+        return False
+    if situation.exit is not None:
+        return True
+    if last.started_at is None:
+        return False
+    return container is None or not container.active or container.started_at != last.started_at
+
+
+def _to_deleted(situation: Situation) -> Step:
+    last = situation.last
+    gone = last is not None and last.phase is Phase.REMOVED and last.generation >= situation.desired.generation
+    return Step.NOTHING if gone and situation.container is None else Step.REMOVE
+
+
+def _to_stopped(situation: Situation) -> Step:
+    if situation.stopping:
+        return Step.NOTHING
+    container = situation.container
+    return Step.STOP if container is not None and container.active else Step.REPORT_STOPPED
+
+
+def _to_running(situation: Situation) -> Step:
+    if situation.stopping:
+        return Step.NOTHING
+    if _refuses_config(situation):
+        return Step.GIVE_UP_CONFIG
+    container = situation.container
+    active = container is not None and container.active
+    if not active and (situation.held or _failed_for_good(situation)):
+        return Step.NOTHING
+    if situation.restarts >= RESTARTS_ALLOWED and ended_unasked(situation):
+        return Step.GIVE_UP_CRASH_LOOP
+    if container is None:
+        return Step.CREATE
+    return _active(situation, container) if active else _inactive(situation, container)
+
+
+def _inactive(situation: Situation, container: Container) -> Step:
+    return Step.REPLACE if situation.stale or container.status is Status.BROKEN else Step.START
+
+
+def _active(situation: Situation, container: Container) -> Step:
+    if situation.stale and not situation.held:
+        return Step.STOP_TO_UPDATE
+    restart = situation.desired.restart
+    if restart is not None and restart.judged_start is not None and restart.judged_start == container.started_at:
+        return Step.STOP_TO_RESTART
+    if container.status is Status.RESTARTING:
+        return Step.NOTHING
+    if situation.ready or _known_ready(situation, container):
+        # A stale one that is held runs on as it is, and what was said about the failed change stays said.
+        return Step.NOTHING if situation.stale and not situation.ready else Step.REPORT_RUNNING
+    return Step.REPORT_OVERDUE if situation.overdue else Step.AWAIT_READY
+
+
+def _known_ready(situation: Situation, container: Container) -> bool:
+    last = situation.last
+    return (
+        last is not None
+        and situation.exit is None
+        and last.phase is Phase.RUNNING
+        and (last.container_id, last.started_at) == (container.id, container.started_at)
+    )
+
+
+def _refuses_config(situation: Situation) -> bool:
+    container, ended = situation.container, situation.exit
+    if container is None or (_failed_for_good(situation) and not container.active):
+        return False
+    if ended is not None:
+        return ended.code == CONFIG_EXIT_CODE and ended_unasked(situation)
+    waiting = container.status is Status.RESTARTING or (container.status is Status.EXITED and ended_unasked(situation))
+    return waiting and container.exit_code == CONFIG_EXIT_CODE
+
+
+def _failed_for_good(situation: Situation) -> bool:
+    last = situation.last
+    return (
+        last is not None
+        and last.phase is Phase.FAILED
+        and last.reason in FINAL_REASONS
+        and last.generation >= situation.desired.generation
+    )

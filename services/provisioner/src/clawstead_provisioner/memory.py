@@ -1,0 +1,99 @@
+"""What the provisioner remembers of an instance between two looks at it. Losing it costs time, not truth."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from clawstead_shared.events import ExitCause, Observed, Phase
+
+RESTARTS_ALLOWED = 5
+RESTART_WINDOW_SECONDS = 600
+_SIGKILL_CODE = 137
+_OOM_BEFORE_END = timedelta(seconds=10)
+_FIRST_RETRY_SECONDS = 15.0
+_LONGEST_RETRY_SECONDS = 600.0
+
+
+@dataclass
+class Memory:
+    """One instance. Container ids name the start that a mark is about."""
+
+    clock: Callable[[], float] = time.monotonic
+    last: Observed | None = None
+    """What was published last; None if nothing ever was."""
+    loaded: bool = False
+    """Whether ``last`` was read from the bus."""
+    exit: ExitCause | None = None
+    """How the container ended last, as an engine event told; None once that was dealt with."""
+    out_of_memory_at: datetime | None = None
+    """When the engine told that a process of the container was killed for its memory."""
+    ready: str | None = None
+    overdue: str | None = None
+    stopping: str | None = None
+    restarts: deque[float] = field(default_factory=deque)
+    """When it was started again although nobody asked for that."""
+    missing_secrets: int = 0
+    _started_at: datetime | None = None
+    _failures: int = 0
+    _held_generation: int = 0
+    _held_until: float = 0
+
+    def begin_start(self) -> None:
+        """Drop the marks of the previous start: a new one begins now."""
+        self._started_at = datetime.now(UTC)
+        self.end_noted()
+        self.ready = self.overdue = None
+
+    def note_end(self, at: datetime, code: int) -> bool:
+        """Take note of an engine event: the container ended. False when that was an earlier start's end.
+
+        Events come late: the end that we asked for may be told when the next start is under way.
+        """
+        known = self.last.started_at if self.last else None
+        begun = max((moment for moment in (self._started_at, known) if moment), default=None)
+        if begun is not None and at <= begun:
+            return False
+        killed = self.out_of_memory_at
+        oom = code == _SIGKILL_CODE and killed is not None and at - killed < _OOM_BEFORE_END
+        self.exit = ExitCause(code=code, oom_killed=oom, finished_at=at)
+        self.ready = self.overdue = None
+        return True
+
+    def end_noted(self) -> None:
+        """Drop the end of a start: it was dealt with."""
+        self.exit = self.out_of_memory_at = None
+
+    def count_restart(self) -> None:
+        """Remember a start that nobody asked for."""
+        self.restarts.append(self.clock())
+
+    def restarts_within_window(self) -> int:
+        """Return how often it was started again lately."""
+        while self.restarts and self.restarts[0] < self.clock() - RESTART_WINDOW_SECONDS:
+            self.restarts.popleft()
+        return len(self.restarts)
+
+    def hold(self, generation: int) -> float:
+        """Remember that a generation failed; return the seconds until it may be tried again."""
+        delay: float = min(_FIRST_RETRY_SECONDS * 2**self._failures, _LONGEST_RETRY_SECONDS)
+        self._failures += 1
+        self._held_generation, self._held_until = generation, self.clock() + delay
+        return delay
+
+    def held(self, generation: int) -> bool:
+        """Say whether a generation failed and its next attempt is not due."""
+        return generation == self._held_generation and self.clock() < self._held_until
+
+    def succeeded(self) -> None:
+        """Forget past failures."""
+        self._failures = self._held_generation = self.missing_secrets = 0
+
+    def expects(self, generation: int) -> None:
+        """Give a generation that was never tried a fresh start."""
+        if self.last is None or generation > self.last.generation:
+            self.restarts.clear()
+            self._failures = 0
+            if self.last is not None and self.last.phase is Phase.FAILED:
+                self.end_noted()

@@ -1,0 +1,136 @@
+"""What is said about instances: built here, published on change only, in the order it happened."""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+from prometheus_client import Gauge
+
+from clawstead_provisioner.memory import Memory
+from clawstead_provisioner.ports import Container
+from clawstead_shared.errors import TransientError
+from clawstead_shared.events import Desired, Event, EventType, ExitCause, Observed, Payload, Phase, Progress, Reason
+from clawstead_shared.messaging import EventReader, EventSink
+from clawstead_shared.subjects import Topic
+
+log = structlog.get_logger()
+
+SOURCE = "provisioner"
+INSTANCES = Gauge("clawstead_instances", "Instances by observed phase", ["phase"])
+
+_ATTEMPTS = 3
+_PAUSE_SECONDS = 0.2
+
+
+class Observations:
+    """The provisioner's topic."""
+
+    def __init__(self, sink: EventSink, reader: EventReader, host: str) -> None:
+        self._sink = sink
+        self._reader = reader
+        self._host = host
+
+    async def recall(self, instance_id: str, memory: Memory) -> None:
+        """Learn what was said last, unless that is known.
+
+        Raises:
+            TransientError: the bus did not answer.
+        """
+        if not memory.loaded:
+            event = await self._reader.newest(Topic.OBSERVED, instance_id)
+            self.restore(memory, event)
+
+    @staticmethod
+    def restore(memory: Memory, event: Event[Payload] | None) -> None:
+        """Take over what was said last, read by whoever calls."""
+        if event is not None and isinstance(event.data, Observed):
+            memory.last = event.data
+            _count(event.data.phase, 1)
+        memory.loaded = True
+
+    async def publish(
+        self,
+        desired: Desired,
+        memory: Memory,
+        phase: Phase,
+        *,
+        container: Container | None = None,
+        port: int | None = None,
+        started: bool = False,
+        unasked: bool = False,
+        reason: Reason | None = None,
+        message: str | None = None,
+        exit_cause: ExitCause | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Say that an instance is in ``phase``, unless that was said last.
+
+        ``started`` says that the container's present start is the one meant; ``unasked`` that nobody asked
+        for the start that this is about.
+
+        Raises:
+            TransientError: the bus did not confirm; it may or may not be said.
+        """
+        last = memory.last
+        port = port or (container.port if container else None) or (last.port if last else None)
+        restarts = last.restart_count if last and phase not in {Phase.STOPPED, Phase.REMOVED} else 0
+        await self._say(
+            memory,
+            Observed(
+                instance_id=desired.instance_id,
+                generation=desired.generation,
+                phase=phase,
+                reason=reason,
+                message=message,
+                subdomain=desired.spec.subdomain,
+                owner_id=desired.spec.owner_id,
+                container_id=container.id if container else None,
+                started_at=container.started_at if container and started else None,
+                host=self._host if port and phase is not Phase.REMOVED else None,
+                port=port if phase is not Phase.REMOVED else None,
+                boot_grace_seconds=desired.spec.limits.boot_grace_seconds,
+                image_digest=container.image_digest if container else None,
+                restart_count=restarts + (1 if unasked else 0),
+                exit=exit_cause or (last.exit if last and phase is not Phase.REMOVED else None),
+                progress=progress,
+            ),
+        )
+
+    async def _say(self, memory: Memory, observed: Observed) -> None:
+        previous = memory.last
+        if observed == previous:
+            return
+        await self._store(Event(EventType.of_phase(observed.phase), SOURCE, observed))
+        memory.last = observed
+        if previous is not None:
+            _count(previous.phase, -1)
+        _count(observed.phase, 1)
+        log.info("observed", **_context(observed))
+
+    async def _store(self, event: Event[Payload]) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                # The same event again: whether an unconfirmed one was stored cannot be known.
+                await self._sink.publish(event)
+            except TransientError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                return
+
+
+def _count(phase: Phase, change: int) -> None:
+    if phase is not Phase.REMOVED:
+        INSTANCES.labels(phase.value).inc(change)
+
+
+def _context(observed: Observed) -> Mapping[str, object]:
+    return {
+        "instance_id": observed.instance_id,
+        "generation": observed.generation,
+        "phase": observed.phase.value,
+        "reason": observed.reason.value if observed.reason else None,
+        "detail": observed.message,
+        "port": observed.port,
+    }

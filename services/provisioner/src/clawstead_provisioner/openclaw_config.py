@@ -1,0 +1,151 @@
+"""From the desired state to ``openclaw.json``: pure (openclaw.md, sections 4, 5 and 7).
+
+The gateway, its CLI and its owner write to the same file, so it is merged, never regenerated:
+
+    owned     the platform cannot work otherwise: set at every start
+    defaults  set when absent or still what we set last; what the owner changed survives
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from clawstead_provisioner.spec import GATEWAY_PORT, HOME
+from clawstead_shared.events import Channel, Desired, Provider
+
+Path = tuple[str, ...]
+Settings = dict[Path, Any]
+Config = dict[str, Any]
+
+ABSENT = None
+"""As an owned value: the setting must not be there."""
+
+
+def owned_settings(desired: Desired, proxy_address: str) -> Settings:
+    """Return what the platform insists on. ``proxy_address`` is where the edge's requests come from."""
+    spec = desired.spec
+    settings: Settings = {
+        ("agents", "defaults", "workspace"): f"{HOME}/.openclaw/workspace",
+        ("gateway", "mode"): "local",
+        ("gateway", "port"): GATEWAY_PORT,
+        ("gateway", "bind"): "lan",
+        ("gateway", "customBindHost"): ABSENT,
+        ("gateway", "tls"): ABSENT,
+        # The token is in the environment; one in the file would win over it.
+        ("gateway", "auth", "mode"): "token",
+        ("gateway", "auth", "token"): ABSENT,
+        ("gateway", "auth", "password"): ABSENT,
+        ("gateway", "auth", "trustedProxy"): ABSENT,
+        ("gateway", "tailscale", "mode"): "off",
+        ("gateway", "trustedProxies"): [proxy_address],
+        ("gateway", "publicOrigin"): spec.origin,
+        ("gateway", "controlUi", "allowedOrigins"): [spec.origin],
+        ("gateway", "controlUi", "basePath"): ABSENT,
+        ("gateway", "controlUi", "dangerouslyAllowHostHeaderOriginFallback"): ABSENT,
+        ("logging", "consoleStyle"): "json",
+        ("update", "checkOnStart"): False,
+    }
+    if not spec.browser:
+        settings["browser", "enabled"] = False
+    if spec.limits.sessions is not None:
+        # OpenClaw has no hard cap; this archives the oldest sessions beyond the number.
+        settings["session", "maintenance", "mode"] = "enforce"
+        settings["session", "maintenance", "maxEntries"] = spec.limits.sessions
+    return settings
+
+
+def default_settings(desired: Desired) -> Settings:
+    """Return what an instance begins with, and its owner may change."""
+    spec = desired.spec
+    # Without it the default is a model of a provider that the owner may not have.
+    settings: Settings = {("agents", "defaults", "model", "primary"): spec.model}
+    if spec.browser:
+        settings |= {("browser", "enabled"): True, ("browser", "headless"): True}
+    if spec.channel is not None:
+        settings |= _channel_settings(spec.channel)
+    if spec.provider is Provider.OPENAI:
+        # Otherwise OpenAI models need the Codex plugin, which the package lacks.
+        settings["models", "providers", "openai", "agentRuntime", "id"] = "openclaw"
+    return settings
+
+
+def _channel_settings(channel: Channel) -> Settings:
+    root = ("channels", channel.value)
+    token = "botToken" if channel is Channel.TELEGRAM else "token"
+    return {
+        (*root, "enabled"): True,
+        (*root, "dmPolicy"): "pairing",
+        (*root, "groupPolicy"): "allowlist",
+        (*root, token): {"source": "env", "provider": "default", "id": BOT_TOKEN_VARIABLE[channel]},
+    }
+
+
+BOT_TOKEN_VARIABLE = {Channel.TELEGRAM: "TELEGRAM_BOT_TOKEN", Channel.DISCORD: "DISCORD_BOT_TOKEN"}
+
+
+def merged(existing: Config, owned: Settings, defaults: Settings, previous: Settings) -> Config:
+    """Return ``existing`` with ``owned`` enforced and ``defaults`` brought up from ``previous`` ones.
+
+    ``previous`` are the defaults that were applied last: one that is still unchanged follows its new value,
+    or goes if there is none.
+    """
+    config: Config = _copied(existing)
+    for path, value in previous.items():
+        if path not in defaults and _get(config, path) == value:
+            _remove(config, path)
+    for path, value in defaults.items():
+        current = _get(config, path)
+        if current is None or (path in previous and current == previous[path]):
+            _set(config, path, value)
+    for path, value in owned.items():
+        if value is ABSENT:
+            _remove(config, path)
+        else:
+            _set(config, path, value)
+    return config
+
+
+def as_json(settings: Settings) -> list[list[Any]]:
+    """Return settings in a form that JSON can hold."""
+    return [[list(path), value] for path, value in sorted(settings.items())]
+
+
+def from_json(document: Any) -> Settings:
+    """Read settings back; what is not in their form counts as none."""
+    try:
+        return {tuple(map(str, path)): value for path, value in document}
+    except (TypeError, ValueError):
+        return {}
+
+
+def _copied(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _copied(child) for key, child in node.items()}
+    return node
+
+
+def _get(config: Config, path: Path) -> Any:
+    node: Any = config
+    for key in path:
+        if not isinstance(node, dict):
+            return node  # a short form, as in "model": "provider/model", is a choice too
+        node = node.get(key)
+    return node
+
+
+def _set(config: Config, path: Path, value: Any) -> None:
+    node = config
+    for key in path[:-1]:
+        child = node.get(key)
+        if not isinstance(child, dict):
+            child = node[key] = {}
+        node = child
+    node[path[-1]] = value
+
+
+def _remove(config: Config, path: Path) -> None:
+    parent = _get(config, path[:-1])
+    if not isinstance(parent, dict) or path[-1] not in parent:
+        return
+    del parent[path[-1]]
+    if not parent and len(path) > 1:
+        _remove(config, path[:-1])

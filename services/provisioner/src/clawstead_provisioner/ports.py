@@ -1,0 +1,178 @@
+"""What the provisioner asks of the outside world, and what it may expect of the answers."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from clawstead_provisioner.spec import ContainerSpec
+from clawstead_provisioner.vault import InstanceSecrets
+from clawstead_shared.events import SecretRef
+
+
+class Status(StrEnum):
+    """What the engine says of a container."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    EXITED = "exited"
+    BROKEN = "broken"
+    """Half removed, or in a state that only removal can end."""
+
+
+ACTIVE = frozenset({Status.RUNNING, Status.PAUSED, Status.RESTARTING})
+"""The container has, or is about to have, a process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container of ours as it is now. Times are UTC, and None where it never happened."""
+
+    id: str
+    instance_id: str
+    status: Status
+    fingerprint: str
+    """Label: what the container was made from."""
+    port: int
+    image_digest: str
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int = 0
+    oom_killed: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether it has, or is about to have, a process."""
+        return self.status in ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One instance that the engine holds something of: its container, or only its network."""
+
+    instance_id: str
+    port: int | None = None
+    container_id: str | None = None
+    status: Status | None = None
+
+
+class Happening(StrEnum):
+    """What the engine tells of a container without being asked."""
+
+    STARTED = "start"
+    DIED = "die"
+    OUT_OF_MEMORY = "oom"
+    DESTROYED = "destroy"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvent:
+    """One happening."""
+
+    instance_id: str
+    happening: Happening
+    at: datetime
+    exit_code: int | None = None
+
+
+class Engine(Protocol):
+    """The container engine. Touches nothing that lacks our labels.
+
+    Every call ends within a deadline. All raise ``EngineUnavailableError`` when the engine does not answer,
+    and ``ProvisioningError`` with a reason when it refuses. What is already as asked is success.
+    """
+
+    async def create(self, spec: ContainerSpec) -> Container:
+        """Create the instance's network and container, not started; return the one that exists already, if any.
+
+        After a failure either may exist; ``remove`` cleans up.
+
+        Raises:
+            ImageMissingError: the engine has no such image.
+            PortTakenError: the network's subnet overlaps one that is not ours.
+            ProvisioningError: ``name_taken`` when a foreign object has our name.
+        """
+        ...
+
+    async def start(self, container_id: str) -> None:
+        """Start a container; a running one is left alone.
+
+        Raises:
+            PortTakenError: the port is used by something else; the container stays as it was.
+            VanishedError: there is no such container.
+        """
+        ...
+
+    async def stop(self, container_id: str, grace: timedelta) -> None:
+        """Ask a container to end and wait, after ``grace`` kill it. Not running or gone is success.
+
+        Blocks up to the grace without delaying calls for other instances; ``remove`` ends it early.
+        """
+        ...
+
+    async def remove(self, instance_id: str) -> None:
+        """Kill and remove the instance's container, remove its network. What does not exist is success."""
+        ...
+
+    async def inspect(self, instance_id: str) -> Container | None:
+        """Return the instance's container as it is now, None if it has none of ours."""
+        ...
+
+    async def list(self) -> list[Listed]:
+        """Return every instance that the engine holds something of."""
+        ...
+
+    async def logs(self, container_id: str, lines: int) -> str:
+        """Return the last lines of a container's output, oldest first; empty if there is none."""
+        ...
+
+    def events(self, since: datetime) -> AsyncIterator[EngineEvent]:
+        """Yield what happens to our containers, from ``since`` on. Ends when the engine ends the stream.
+
+        The engine keeps no lasting log, so after each (re)subscription the caller lists everything once.
+        """
+        ...
+
+
+class Images(Protocol):
+    """The engine's images."""
+
+    async def pull(self, image: str) -> None:
+        """Fetch an image from its registry.
+
+        Raises:
+            ProvisioningError: ``image_missing`` with the registry's answer.
+        """
+        ...
+
+    async def labels(self, image: str) -> dict[str, str] | None:
+        """Return an image's labels, None if the engine has no such image."""
+        ...
+
+
+class Secrets(Protocol):
+    """The instances' sealed secrets."""
+
+    async def fetch(self, ref: SecretRef) -> InstanceSecrets | None:
+        """Return the opened secrets, None when there are none under the reference.
+
+        Raises:
+            ProvisioningError: ``secrets_missing`` when they are sealed to another key.
+            TransientError: the bus did not answer.
+        """
+        ...
+
+
+class Gateway(Protocol):
+    """The gateways' own HTTP answers, through their published ports."""
+
+    async def started(self, port: int) -> bool:
+        """Say whether the gateway has finished starting. Unreachable is False; never raises."""
+        ...
+
+    async def alive(self, port: int) -> bool:
+        """Say whether the gateway answers at all. Unreachable is False; never raises."""
+        ...

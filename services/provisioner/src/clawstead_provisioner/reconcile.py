@@ -1,0 +1,208 @@
+"""Makes one instance match its newest desired state: look, take one step, look again.
+
+    newest desired ─┐
+    engine.inspect ─┼─> Situation ─> decide ─> step ─> look again, until there is nothing to do
+    memory ─────────┘
+
+The desired state is read before every step, so a delete overtakes whatever is under way. Long waits are not
+steps: a boot, a graceful stop and a pull run in the background and have the instance looked at when they end.
+The work queue calls this for one instance at a time.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from opentelemetry import trace
+from prometheus_client import Histogram
+
+from clawstead_provisioner import bring_up, take_down
+from clawstead_provisioner.decide import Situation, Step, decide, ended_unasked
+from clawstead_provisioner.errors import ProvisioningError, VanishedError
+from clawstead_provisioner.memory import Memory
+from clawstead_provisioner.ports import Container, EngineEvent, Happening, Listed, Status
+from clawstead_provisioner.work import Tools, Work
+from clawstead_shared.errors import TransientError
+from clawstead_shared.events import Desired, DesiredState, Event, Payload, Phase
+from clawstead_shared.messaging import EventReader
+from clawstead_shared.subjects import Topic
+from clawstead_shared.telemetry import continued_trace
+
+log = structlog.get_logger()
+
+STEP = Histogram(
+    "clawstead_provisioner_step_seconds",
+    "Time that a step took",
+    ["step"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60),
+)
+
+_TRACER = trace.get_tracer("clawstead.provisioner")
+_MOST_STEPS = 12
+"""More than any way through the table; a longer one goes in circles."""
+
+
+class Reconciler:
+    """Everything that is known of the instances, and the way to change it."""
+
+    def __init__(self, tools: Tools, reader: EventReader) -> None:
+        self._tools = tools
+        self._reader = reader
+        self._memories: dict[str, Memory] = {}
+        self._removed: dict[str, int] = {}
+        self._orphans: set[str] = set()
+
+    async def reconcile(self, instance_id: str) -> None:
+        """Bring one instance to its newest desired state, or to a wait that will call again.
+
+        Raises:
+            TransientError: the bus did not answer, or the world keeps changing.
+        """
+        work: Work | None = None
+        with structlog.contextvars.bound_contextvars(instance_id=instance_id):
+            for _ in range(_MOST_STEPS):
+                event = await self._reader.newest(Topic.DESIRED, instance_id)
+                if event is None or not isinstance(event.data, Desired):
+                    await self._remove_orphan(instance_id)
+                    return
+                work = work or Work(self._tools, event.data, await self._recalled(instance_id))
+                work.desired = event.data
+                with continued_trace(event.traceparent):
+                    if not await self._advance(work):
+                        return
+        raise TransientError("the instance did not settle")
+
+    def restore(self, observed: dict[str, Event[Payload]]) -> None:
+        """Take over what was said last of all instances, and the ports they had."""
+        for instance_id, event in observed.items():
+            memory = self._memories.setdefault(instance_id, Memory())
+            self._tools.observations.restore(memory, event)
+            self._note_last(instance_id, memory)
+
+    def note(self, event: EngineEvent) -> None:
+        """Take note of what the engine tells, and have the instance looked at if that may matter."""
+        instance_id, queue = event.instance_id, self._tools.queue
+        memory = self._memories.setdefault(instance_id, Memory())
+        match event.happening:
+            case Happening.OUT_OF_MEMORY:
+                memory.out_of_memory_at = event.at
+            case Happening.DIED:
+                if memory.note_end(event.at, event.exit_code or 0):
+                    self._tools.boots.cancel(instance_id)
+                    queue.submit(instance_id)
+            case Happening.STARTED | Happening.DESTROYED:
+                # Our own doing, if a run is under way or waits for exactly that start.
+                if not queue.busy(instance_id) and not self._tools.boots.watching(instance_id):
+                    queue.submit(instance_id)
+
+    def settled(self, desired: Desired, listed: Listed | None) -> bool:
+        """Say whether a listing shows no reason to look closer."""
+        instance_id = desired.instance_id
+        if desired.desired_state is DesiredState.DELETED:
+            return listed is None and self._removed.get(instance_id, 0) >= desired.generation
+        memory = self._memories.get(instance_id)
+        last = memory.last if memory else None
+        if last is None or last.generation != desired.generation:
+            return False
+        running = listed is not None and listed.status is Status.RUNNING
+        if desired.desired_state is DesiredState.STOPPED:
+            return last.phase is Phase.STOPPED and not running
+        same = listed is not None and listed.container_id == last.container_id
+        return last.phase is Phase.RUNNING and last.reason is None and running and same
+
+    def condemn(self, instance_id: str) -> None:
+        """Have the engine objects of an instance removed that nobody ever asked for; its directories stay."""
+        self._orphans.add(instance_id)
+        self._tools.queue.submit(instance_id)
+
+    async def _recalled(self, instance_id: str) -> Memory:
+        memory = self._memories.setdefault(instance_id, Memory())
+        if not memory.loaded:
+            await self._tools.observations.recall(instance_id, memory)
+            self._note_last(instance_id, memory)
+        return memory
+
+    def _note_last(self, instance_id: str, memory: Memory) -> None:
+        last = memory.last
+        if last is None:
+            return
+        if last.phase is Phase.REMOVED:
+            self._removed[instance_id] = last.generation
+        elif last.port is not None:
+            self._tools.ports.hold(instance_id, last.port)
+
+    async def _advance(self, work: Work) -> bool:
+        work.memory.expects(work.desired.generation)
+        try:
+            situation = await self._look(work)
+            step = decide(situation)
+            if step is Step.NOTHING:
+                return False
+            work.unasked = ended_unasked(situation)
+            started = time.perf_counter()
+            with _TRACER.start_as_current_span(f"provision.{step}"):
+                again = await _STEPS[step](work)
+            STEP.labels(step.value).observe(time.perf_counter() - started)
+        except VanishedError:
+            work.container = work.prepared = None
+            return True
+        except ProvisioningError as error:
+            await take_down.fail(work, error)
+            return False
+        if step is Step.REMOVE:
+            self._removed[work.instance_id] = work.desired.generation
+            del self._memories[work.instance_id]
+        return again
+
+    async def _look(self, work: Work) -> Situation:
+        memory, desired = work.memory, work.desired
+        if work.prepared is None or work.container is None:
+            work.container = await self._tools.engine.inspect(work.instance_id)
+        container = work.container
+        if container is not None:
+            self._tools.ports.hold(work.instance_id, container.port)
+        return Situation(
+            desired=desired,
+            container=container,
+            last=memory.last,
+            stale=await self._stale(desired, container),
+            stopping=memory.stopping is not None,
+            ready=container is not None and memory.ready == container.id,
+            overdue=container is not None and memory.overdue == container.id,
+            held=memory.held(desired.generation),
+            exit=memory.exit,
+            restarts=memory.restarts_within_window(),
+        )
+
+    async def _stale(self, desired: Desired, container: Container | None) -> bool:
+        if container is None or desired.desired_state is not DesiredState.RUNNING:
+            return False
+        wanted = await self._tools.blueprints.fingerprint(desired, container.port)
+        return wanted is not None and wanted != container.fingerprint
+
+    async def _remove_orphan(self, instance_id: str) -> None:
+        if instance_id not in self._orphans:
+            return
+        self._orphans.discard(instance_id)
+        log.warning("removing container and network that nobody asked for; directories are kept")
+        try:
+            await self._tools.engine.remove(instance_id)
+        except ProvisioningError as error:
+            raise TransientError(error.message) from error
+
+
+_STEPS: dict[Step, Callable[[Work], Awaitable[bool]]] = {
+    Step.REMOVE: take_down.remove,
+    Step.STOP: take_down.begin_stop,
+    Step.STOP_TO_RESTART: take_down.begin_stop,
+    Step.STOP_TO_UPDATE: take_down.begin_update,
+    Step.REPORT_STOPPED: take_down.report_stopped,
+    Step.GIVE_UP_CONFIG: take_down.give_up_config,
+    Step.GIVE_UP_CRASH_LOOP: take_down.give_up_crash_loop,
+    Step.CREATE: bring_up.create,
+    Step.REPLACE: bring_up.replace,
+    Step.START: bring_up.start,
+    Step.AWAIT_READY: bring_up.await_ready,
+    Step.REPORT_RUNNING: bring_up.report_running,
+    Step.REPORT_OVERDUE: bring_up.report_overdue,
+}

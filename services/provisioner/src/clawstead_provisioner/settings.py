@@ -1,0 +1,57 @@
+"""The provisioner's settings."""
+
+import hashlib
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from pydantic import Field
+
+from clawstead_shared.settings import ServiceSettings
+
+
+class ProvisionerSettings(ServiceSettings):
+    """What the provisioner needs to know; all times in seconds."""
+
+    provisioner_port: int = Field(default=8701, ge=1, le=65535)
+    installation: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    """Name of this installation: only engine objects that carry it are ever touched."""
+    instances_dir_on_host: Path | None = None
+    """Where the engine finds ``<data_dir>/instances``, if the provisioner itself runs in a container."""
+
+    gateway_host: str = "127.0.0.1"
+    """Address on which gateways' ports are published and probed; loopback, so that only our edge reaches them."""
+    first_gateway_port: int = Field(default=10000, ge=1024, le=65535)
+    last_gateway_port: int = Field(default=20000, ge=1024, le=65535)
+    network_pool: IPv4Network = IPv4Network("10.212.0.0/15")
+    """Each instance gets a /29 of it, numbered like its port."""
+
+    reconcile_interval_seconds: float = Field(default=60, gt=0)
+    engine_timeout_seconds: float = Field(default=60, gt=0)
+    pull_timeout_seconds: float = Field(default=900, gt=0)
+    stop_grace_seconds: int = Field(default=345, ge=0)
+    """OpenClaw drains running turns for up to 330 s before it ends."""
+    unresponsive_stop_grace_seconds: int = Field(default=30, ge=0)
+    """Grace of a gateway that does not answer its health check: it has nothing to drain."""
+    delete_grace_seconds: int = Field(default=2, ge=0)
+    start_timeout_seconds: float = Field(default=300, gt=0)
+    """Least time before a start counts as failed; five times the boot grace if that is longer."""
+
+    @property
+    def own_dir(self) -> Path:
+        """The provisioner's own state: sealing key and lock."""
+        return self.data_dir / "provisioner"
+
+    @property
+    def instances_dir(self) -> Path:
+        """The instances' directories, as this process sees them."""
+        return self.data_dir / "instances"
+
+    @property
+    def instances_source(self) -> Path:
+        """The instances' directories, as the engine sees them."""
+        return self.instances_dir_on_host or self.instances_dir.resolve()
+
+    @property
+    def installation_id(self) -> str:
+        """The installation's name; one derived from where its data lives unless set."""
+        return self.installation or hashlib.sha256(str(self.data_dir.resolve()).encode()).hexdigest()[:12]

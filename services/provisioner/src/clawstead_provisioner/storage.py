@@ -1,0 +1,190 @@
+"""The directories of instances: made, filled and removed without trusting what is in them.
+
+    <instances>/<id>/              ours, root only
+        applied.json               the defaults that were written last
+        config/                    the instance's, uid 1000, 0700: openclaw.json and .env, 0600
+        workspace/  auth/          the instance's
+
+Inside a directory that an instance may write to, everything goes through an open directory handle and no
+link is followed: otherwise a link could make us read or replace a file of the host.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from clawstead_provisioner.errors import ProvisioningError
+from clawstead_provisioner.files import replace_files
+from clawstead_provisioner.spec import INSTANCE_UID
+from clawstead_shared.events import Reason
+
+CONFIG_FILE = "openclaw.json"
+ENV_FILE = ".env"
+APPLIED_FILE = "applied.json"
+
+_CONFIG, _WORKSPACE, _AUTH = "config", "workspace", "auth"
+_LARGEST_FILE = 4 * 1024 * 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFiles:
+    """The text of an instance's files; empty where there is none."""
+
+    config: str = ""
+    env: str = ""
+    applied: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An instance's directories, made if they were missing."""
+
+    existed: bool
+    files: InstanceFiles
+
+
+class Storage:
+    """All instances' directories. Calls run in threads of their own; each is idempotent."""
+
+    def __init__(self, root: Path, *, uid: int = INSTANCE_UID, threads: int = 4) -> None:
+        self._root = root
+        self._uid = uid
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="storage")
+
+    async def open(self, instance_id: str) -> Opened:
+        """Make the directories that are missing and read the files.
+
+        Raises:
+            ProvisioningError: ``disk_full``, or ``storage_unusable`` with what is in the way.
+        """
+        return await self._run(self._open, instance_id)
+
+    async def write(self, instance_id: str, files: InstanceFiles) -> None:
+        """Write the files, atomically and durably; call ``open`` first.
+
+        Raises:
+            ProvisioningError: ``disk_full``, or ``storage_unusable`` with what is in the way.
+        """
+        await self._run(lambda name: self._write(name, files), instance_id)
+
+    async def remove(self, instance_id: str) -> None:
+        """Remove everything of an instance, whoever owns it.
+
+        Raises:
+            ProvisioningError: ``storage_unusable`` with what could not be removed.
+        """
+        await self._run(self._remove, instance_id)
+
+    async def _run(self, work: Callable[[str], T], instance_id: str) -> T:
+        def guarded() -> T:
+            with _explained():
+                return work(instance_id)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, guarded)
+
+    def _open(self, instance_id: str) -> Opened:
+        directory = self._root / instance_id
+        existed = directory.exists()
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in (_CONFIG, _WORKSPACE, _AUTH):
+            self._own_directory(directory / name)
+        with _opened(directory / _CONFIG) as config, _opened(directory) as own:
+            # Where the workspace is mounted; the engine would make it, but owned by root.
+            self._make_directory(_WORKSPACE, dir_fd=config)
+            return Opened(
+                existed,
+                InstanceFiles(_read(config, CONFIG_FILE), _read(config, ENV_FILE), _read(own, APPLIED_FILE)),
+            )
+
+    def _own_directory(self, path: Path) -> None:
+        self._make_directory(path)
+        with _opened(path) as handle:
+            found = os.fstat(handle)
+            if (found.st_uid, found.st_gid) != (self._uid, self._uid):
+                os.fchown(handle, self._uid, self._uid)
+            if stat.S_IMODE(found.st_mode) != 0o700:  # noqa: PLR2004 - a mode
+                os.fchmod(handle, 0o700)
+
+    def _make_directory(self, path: Path | str, dir_fd: int | None = None) -> None:
+        try:
+            os.mkdir(path, 0o700, dir_fd=dir_fd)
+        except FileExistsError:
+            found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+            if not stat.S_ISDIR(found.st_mode):
+                raise _in_the_way(Path(path).name, "not a directory") from None
+        else:
+            os.chown(path, self._uid, self._uid, dir_fd=dir_fd, follow_symlinks=False)
+
+    def _write(self, instance_id: str, files: InstanceFiles) -> None:
+        directory = self._root / instance_id
+        with _opened(directory / _CONFIG) as config:
+            content = {CONFIG_FILE: files.config.encode(), ENV_FILE: files.env.encode()}
+            changed = {name: text for name, text in content.items() if _read(config, name).encode() != text}
+            if changed:
+                replace_files(config, changed, owner=self._uid)
+        with _opened(directory) as own:
+            if _read(own, APPLIED_FILE) != files.applied:
+                replace_files(own, {APPLIED_FILE: files.applied.encode()})
+
+    def _remove(self, instance_id: str) -> None:
+        # Works on directory handles and follows no link.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._root / instance_id)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _read(directory: int, name: str) -> str:
+    try:
+        # Non-blocking: a pipe in the file's place must not hold us.
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _in_the_way(name, "a link") from None
+        raise
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise _in_the_way(name, "not a regular file")
+        if found.st_size > _LARGEST_FILE:
+            raise _in_the_way(name, "too large")
+        try:
+            return file.read(_LARGEST_FILE).decode()
+        except UnicodeDecodeError:
+            raise _in_the_way(name, "not text") from None
+
+
+def _in_the_way(name: str, what: str) -> ProvisioningError:
+    return ProvisioningError(Reason.STORAGE_UNUSABLE, f"{name} in the instance's directory is {what}: remove it")
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ProvisioningError(Reason.DISK_FULL, "the disk of the instances is full") from error
+        name = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, (str, bytes)) else "a directory"
+        message = f"{name}: {os.strerror(error.errno or errno.EIO)}"
+        raise ProvisioningError(Reason.STORAGE_UNUSABLE, f"the instance's directory is unusable: {message}") from error

@@ -1,0 +1,98 @@
+"""The look at everything that makes certain what events only make fast: at boot, on a timer, after a gap."""
+
+import asyncio
+import contextlib
+
+import structlog
+
+from clawstead_provisioner.errors import EngineUnavailableError
+from clawstead_provisioner.ports import Engine, Listed
+from clawstead_provisioner.reconcile import Reconciler
+from clawstead_provisioner.work_queue import WorkQueue
+from clawstead_shared.admin import Readiness
+from clawstead_shared.errors import TransientError
+from clawstead_shared.events import Desired
+from clawstead_shared.messaging import EventReader
+from clawstead_shared.subjects import Topic
+
+log = structlog.get_logger()
+
+ENGINE = "engine"
+_FEW = 3
+_BOOT_SECONDS = 60.0
+
+
+class Sweep:
+    """Compares all desired states with all that the engine holds."""
+
+    def __init__(
+        self, reader: EventReader, engine: Engine, reconciler: Reconciler, queue: WorkQueue, readiness: Readiness
+    ) -> None:
+        self._reader = reader
+        self._engine = engine
+        self._reconciler = reconciler
+        self._queue = queue
+        self._readiness = readiness
+        self._suspects: set[str] = set()
+
+    async def boot(self) -> None:
+        """Look at every instance and wait for that, a minute at most: containers that start take their time.
+
+        Raises:
+            TransientError: the bus did not answer.
+        """
+        self._reconciler.restore(await self._reader.snapshot(Topic.OBSERVED))
+        submitted = await self.once(everything=True)
+        if submitted:
+            await asyncio.wait(submitted, timeout=_BOOT_SECONDS)
+
+    async def run(self, interval_seconds: float) -> None:
+        """Look at everything again and again."""
+        while True:
+            await asyncio.sleep(interval_seconds)
+            with contextlib.suppress(TransientError):
+                await self.once()
+
+    async def once(self, *, everything: bool = False) -> list[asyncio.Future[None]]:
+        """Have looked at what does not seem settled; return the looks.
+
+        Raises:
+            TransientError: the bus did not answer.
+        """
+        desired = {
+            instance_id: event.data
+            for instance_id, event in (await self._reader.snapshot(Topic.DESIRED)).items()
+            if isinstance(event.data, Desired)
+        }
+        listed = await self._listed()
+        if listed is not None:
+            self._judge_orphans(set(desired), set(listed))
+        return [
+            self._queue.submit(instance_id)
+            for instance_id, wanted in desired.items()
+            if everything or not self._reconciler.settled(wanted, (listed or {}).get(instance_id))
+        ]
+
+    async def _listed(self) -> dict[str, Listed] | None:
+        try:
+            listed = await self._engine.list()
+        except EngineUnavailableError as error:
+            self._readiness.unmet(ENGINE, error.message)
+            return None
+        self._readiness.met(ENGINE)
+        return {item.instance_id: item for item in listed}
+
+    def _judge_orphans(self, desired: set[str], held: set[str]) -> None:
+        orphans = held - desired
+        if orphans and (not desired or len(orphans) > max(_FEW, len(held) // 2)):
+            # A bus that lost its messages must not cost customers their containers.
+            log.error(
+                "too many containers without a desired state, none is removed: restore the bus or have the API resync",
+                orphans=len(orphans),
+                containers=len(held),
+            )
+            orphans = set()
+        # Only what two looks in a row found nobody asking for: the bus may just be behind.
+        for instance_id in orphans & self._suspects:
+            self._reconciler.condemn(instance_id)
+        self._suspects = orphans

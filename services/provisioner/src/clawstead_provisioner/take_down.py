@@ -1,0 +1,155 @@
+"""The steps away from a running instance. Each can be repeated, and cut off anywhere.
+
+Each returns whether to look again at once, and raises ``ProvisioningError`` when it cannot be done.
+"""
+
+from datetime import timedelta
+
+import structlog
+
+from clawstead_provisioner.errors import EngineUnavailableError, ProvisioningError
+from clawstead_provisioner.gateway_log import complaint
+from clawstead_provisioner.memory import RESTARTS_ALLOWED
+from clawstead_provisioner.ports import Container, Status
+from clawstead_provisioner.work import Work
+from clawstead_shared.events import Phase, Reason
+
+log = structlog.get_logger()
+
+_STOP = "stop"
+_STOP_RETRY_SECONDS = 5.0
+_GIVE_UP_GRACE = timedelta(seconds=5)
+_LOG_LINES = 60
+_UNTOUCHED_BY_OUTAGE = frozenset({Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.STOPPED, Phase.DELETING})
+
+
+async def begin_stop(work: Work) -> bool:
+    """Ask the container to end; that is waited for in the background."""
+    return await _begin_stop(work, Phase.STOPPING)
+
+
+async def _begin_stop(work: Work, phase: Phase) -> bool:
+    # Said first, so that the edge sends nobody any more.
+    container = work.present
+    work.tools.boots.cancel(work.instance_id)
+    await work.say(phase)
+    work.memory.stopping = container.id
+    work.tools.background.start(_STOP, work.instance_id, _stop(work, container))
+    return False
+
+
+async def begin_update(work: Work) -> bool:
+    """Stop a container that another shall replace, after trying everything that could fail."""
+    tools = work.tools
+    blueprint = await work.draw(work.present.port)
+    opened = await tools.storage.open(work.instance_id)
+    blueprint.files(opened.files)
+    if not await tools.blueprints.image_present(work.desired):
+        tools.pulls.request(work.desired.spec.image, work.look_again)
+        return False
+    return await _begin_stop(work, Phase.UPDATING)
+
+
+async def report_stopped(work: Work) -> bool:
+    """Say that the instance is stopped, as it should be."""
+    work.memory.end_noted()
+    await work.say(Phase.STOPPED, exit_cause=work.exit_cause)
+    return False
+
+
+async def remove(work: Work) -> bool:
+    """Remove everything of the instance, then say so."""
+    tools, memory, container = work.tools, work.memory, work.container
+    tools.boots.cancel(work.instance_id)
+    known = memory.last is not None and memory.last.phase is not Phase.REMOVED
+    if known or container is not None:
+        await work.say(Phase.DELETING)
+    # A stop under way has asked it already; removing ends that wait.
+    if container is not None and container.active and memory.stopping is None:
+        await tools.engine.stop(container.id, tools.patience.delete)
+    await tools.engine.remove(work.instance_id)
+    await tools.storage.remove(work.instance_id)
+    tools.ports.release(work.instance_id)
+    tools.blueprints.forget(work.instance_id)
+    work.container = None
+    await work.say(Phase.REMOVED)
+    return False
+
+
+async def give_up_config(work: Work) -> bool:
+    """Stop a container whose gateway refuses its config, and say how it put that."""
+    return await _give_up(work, Reason.CONFIG_INVALID)
+
+
+async def give_up_crash_loop(work: Work) -> bool:
+    """Stop a container that ends again and again, and say how."""
+    return await _give_up(work, Reason.CRASH_LOOP)
+
+
+async def _give_up(work: Work, reason: Reason) -> bool:
+    tools, container, cause = work.tools, work.container, work.exit_cause
+    tools.boots.cancel(work.instance_id)
+    said = ""
+    if container is not None:
+        await tools.engine.stop(container.id, _GIVE_UP_GRACE)
+        output = await tools.engine.logs(container.id, _LOG_LINES)
+        said = complaint(await tools.blueprints.masked(work.desired, output))
+    if reason is Reason.CONFIG_INVALID:
+        message = f"the gateway refuses its config: {said}"
+    else:
+        code = cause.code if cause else "unknown"
+        how = "for lack of memory" if cause and cause.oom_killed else f"with exit code {code}"
+        message = f"ended more than {RESTARTS_ALLOWED} times in ten minutes, last {how}: {said}"
+    await work.say(Phase.FAILED, reason=reason, message=message, exit_cause=cause)
+    work.memory.end_noted()
+    return False
+
+
+async def fail(work: Work, error: ProvisioningError) -> None:
+    """Say why a generation cannot be reached, clean up what is half made, and try again later.
+
+    What runs already, runs on: then only the reason is told.
+    """
+    memory, container, last = work.memory, work.container, work.memory.last
+    delay = memory.hold(work.desired.generation)
+    if not error.final:
+        work.tools.queue.submit_after(delay, work.instance_id)
+    log.warning("instance failed", instance_id=work.instance_id, reason=error.reason, detail=error.message)
+    if isinstance(error, EngineUnavailableError):
+        # An outage says nothing about a container that may run very well.
+        if last is None or last.phase not in _UNTOUCHED_BY_OUTAGE:
+            await work.say(Phase.FAILED, reason=error.reason, message=error.message)
+    elif container is not None and container.active and last is not None and last.phase is Phase.RUNNING:
+        await work.say(Phase.RUNNING, started=True, reason=error.reason, message=error.message)
+    else:
+        await _clean_up(work)
+        await work.say(Phase.FAILED, reason=error.reason, message=error.message)
+
+
+async def _clean_up(work: Work) -> None:
+    tools = work.tools
+    try:
+        found = await tools.engine.inspect(work.instance_id)
+        if found is None or found.status is Status.CREATED:
+            await tools.engine.remove(work.instance_id)
+            found = None
+        work.container = found
+        if work.made_storage:
+            await tools.storage.remove(work.instance_id)
+    except ProvisioningError as error:
+        log.warning("not cleaned up", instance_id=work.instance_id, error=error.message)
+
+
+async def _stop(work: Work, container: Container) -> None:
+    tools, pause = work.tools, _STOP_RETRY_SECONDS
+    try:
+        patience = tools.patience
+        # A gateway that does not even answer has no turn to finish.
+        responsive = await tools.gateway.alive(container.port)
+        await tools.engine.stop(container.id, patience.stop if responsive else patience.unresponsive_stop)
+        pause = 0
+    except ProvisioningError as error:
+        log.warning("stop failed", instance_id=container.instance_id, error=error.message)
+    finally:
+        work.memory.stopping = None
+        tools.queue.submit_after(pause, container.instance_id)
