@@ -30,7 +30,7 @@ from clawstead_cli.settings import Settings
 from clawstead_cli.streams import apply_streams
 from clawstead_cli.supervisord_conf import STOP_SECONDS, supervisord_conf
 
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.2
 _QUICK_ENDS = 3
 """A service that ended this often while we waited for it will not become ready by waiting longer."""
 _OPEN_FILES = 65536
@@ -81,7 +81,9 @@ class Platform:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._supervisord = Supervisord(settings)
-        self.api = ApiProgram(settings)
+        self._api = ApiProgram(settings)
+        self.first_token: str | None = None
+        """The admin token, if this start made it; it cannot be shown again."""
 
     @property
     def running(self) -> bool:
@@ -185,9 +187,11 @@ class Platform:
         progress.waiting("nats")
         asyncio.run(apply_streams(self._settings.bus_url, deadline))
         progress.done("nats is up, streams are declared")
-        progress.waiting("the database schema")
-        self.api.migrate()
-        progress.done("database schema is current")
+        progress.waiting("the database")
+        self._api.migrate()
+        # Before the API starts, which would make the token too, but could only tell its log.
+        self.first_token = self._api.first_token()
+        progress.done("the database is ready")
         for info in infos:
             if info.name != NATS:
                 self._supervisord.start(info)

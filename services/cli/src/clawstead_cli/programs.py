@@ -19,7 +19,8 @@ _PASSED = {
 }
 _SECRET_READERS = {
     "CLAWSTEAD_ADMIN_TOKEN": {"api"},
-    "CLAWSTEAD_DATABASE_URL": {"api", "health"},
+    "CLAWSTEAD_DATABASE_URL": {"api"},
+    "CLAWSTEAD_HEALTH_DATABASE_URL": {"health"},
 }
 """Variables that may hold secrets, and the only programs that see them."""
 
@@ -93,8 +94,14 @@ def listeners(settings: Settings) -> list[Listener]:
     return [
         *inside,
         Listener(Service.TERMINAL, settings.bind_host, settings.terminal_ws_port, "CLAWSTEAD_TERMINAL_WS_PORT"),
-        Listener(Service.PROXY_SYNC, "0.0.0.0", settings.https_port, "CLAWSTEAD_HTTPS_PORT"),
-        Listener(Service.PROXY_SYNC, "0.0.0.0", settings.http_port, "CLAWSTEAD_HTTP_PORT"),
+        *(
+            Listener(Service.PROXY_SYNC, host, port, variable)
+            for host in settings.edge_hosts
+            for port, variable in (
+                (settings.https_port, "CLAWSTEAD_HTTPS_PORT"),
+                (settings.http_port, "CLAWSTEAD_HTTP_PORT"),
+            )
+        ),
     ]
 
 

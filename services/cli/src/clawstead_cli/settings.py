@@ -28,6 +28,8 @@ class Settings(EdgeSettings):
     image: str = "openclaw:local"
     nats_url: str = ""
     """Empty for the embedded server on ``nats_port``."""
+    edge_addresses: str = ""
+    """Where the edge listens, separated by commas; empty for everywhere."""
 
     http_port: int = Field(default=8080, ge=1, le=65535)
     nats_port: int = Field(default=4222, ge=1, le=65535)
@@ -76,6 +78,11 @@ class Settings(EdgeSettings):
         """Whether this installation runs its own nats-server."""
         parts = urlsplit(self.bus_url)
         return parts.hostname in _LOOPBACK and (parts.port or 4222) == self.nats_port
+
+    @property
+    def edge_hosts(self) -> list[str]:
+        """The addresses on which the edge will listen."""
+        return [part.strip(" []") for part in self.edge_addresses.split(",") if part.strip()] or ["0.0.0.0"]
 
     @property
     def probe_host(self) -> str:

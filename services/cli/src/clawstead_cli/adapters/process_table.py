@@ -66,7 +66,8 @@ def conflicts(wanted: Iterable[Listener]) -> list[Conflict]:
 
 
 def _free(listener: Listener) -> bool:
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((listener.host, listener.port))

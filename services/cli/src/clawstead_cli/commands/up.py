@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from clawstead_cli.commands.options import DataDir, Timeout
-from clawstead_cli.console import ConsoleProgress, progress, stderr, stdout
+from clawstead_cli.console import progress, stderr, stdout
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.errors import ExitCode
 from clawstead_cli.interrupts import ignore_interrupts, interruptible
@@ -38,38 +38,45 @@ def up(
     platform = Platform(settings)
     started = time.monotonic()
     with interruptible():
-        try:
-            with progress() as shown:
-                ours = _start(platform, shown, Deadline.after(timeout))
-        except KeyboardInterrupt:
-            stderr.print("interrupted while starting; everything is stopped")
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
-        if not ours:
+        if not _start(platform, Deadline.after(timeout)):
             stdout.print("Clawstead is up already. `clawstead logs SERVICE -f` shows logs, `clawstead down` stops it.")
-            _print_addresses(platform, token=None, first_start=False)
+            _print_addresses(platform)
             return
-        token = platform.api.first_token()
         stdout.print(f"\n[bold green]Clawstead is up[/] after {time.monotonic() - started:.1f} s\n")
-        _print_addresses(platform, token, first_start=token is not None)
+        _print_addresses(platform)
         if not detach:
             _show_logs_until_interrupted(platform, settings)
 
 
-def _start(platform: Platform, shown: ConsoleProgress, deadline: Deadline) -> bool:
-    shown.waiting("other clawstead commands on this installation")
-    with platform.exclusive(deadline):
-        if platform.running and all(service.pid for service in platform.status().services):
-            return False
-        platform.start(shown, deadline)
-        return True
+def _start(platform: Platform, deadline: Deadline) -> bool:
+    """Start what does not run; False when all of it ran before."""
+    try:
+        with progress() as shown:
+            shown.waiting("other clawstead commands on this installation")
+            with platform.exclusive(deadline):
+                if platform.running and all(service.pid for service in platform.status().services):
+                    return False
+                platform.start(shown, deadline)
+                return True
+    except BaseException as error:
+        if platform.first_token:
+            stdout.print(f"The admin token was made, it is shown only now: {platform.first_token}")
+        if isinstance(error, KeyboardInterrupt):
+            stderr.print("interrupted while starting; everything is stopped")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        raise
 
 
-def _print_addresses(platform: Platform, token: str | None, *, first_start: bool) -> None:
-    record = platform.record
+def _print_addresses(platform: Platform) -> None:
+    record, token = platform.record, platform.first_token
     table = Table.grid(padding=(0, 2))
     table.add_row("API", f"[bold]{record.url}/api/v1[/]")
-    shown = f"[bold]{token}[/]  (shown once, keep it)" if first_start else "shown at the first start;"
-    table.add_row("Admin token", shown if first_start else f"{shown} `clawstead token --new` makes another")
+    table.add_row(
+        "Admin token",
+        f"[bold]{token}[/]  (shown once, keep it)"
+        if token
+        else "shown at the first start; `clawstead token --new` makes another",
+    )
     table.add_row("CA to trust", str(record.ca_file))
     stdout.print(table)
     stdout.print(
