@@ -1,0 +1,1 @@
+"""The outside world: nginx, its processes, and the certificate authority."""

@@ -1,0 +1,63 @@
+"""Files that are either the old or the new one, never half of it, even after a power loss."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Replace ``path`` by a file of exactly ``mode`` that holds ``content``.
+
+    Raises:
+        OSError: it could not be stored; the old file stays.
+    """
+    candidate = path.with_name(f".{path.name}.new")
+    write_durably(candidate, content, mode=mode)
+    install(candidate, path)
+
+
+def write_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Write a new file of exactly ``mode`` and wait until it is on disk. A reader may see it half written.
+
+    Raises:
+        OSError: it could not be stored.
+    """
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def install(candidate: Path, path: Path) -> None:
+    """Put a file that is already safe on disk in the place of ``path``."""
+    candidate.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def make_directory(path: Path, *, mode: int) -> None:
+    """Make ``path`` a directory of exactly ``mode``, whatever the umask. Already there is success."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(mode)
+
+
+def lock(path: Path) -> BinaryIO:
+    """Take the lock that ``path`` stands for; it is held until the file is closed or the process ends.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise
+    return file

@@ -1,0 +1,102 @@
+"""Where everything of the edge lies, below proxy-sync's own folder.
+
+    nginx.conf
+    nginx/   routes.map, process id, status socket, logs, temporary files
+    ready/   gates
+    pages/   the edge's own pages
+    tls/     certificates
+
+Workers run as another user. They may pass through these folders, but only read pages; keys are the master's.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from clawstead_proxy_sync.adapters.files import make_directory, write_atomically
+from clawstead_proxy_sync.nginx_conf import CANDIDATE_MAP_FILE, MAP_FILE
+
+PASSABLE = 0o711
+"""Others may reach what they can name, and list nothing."""
+_READABLE = 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of one edge."""
+
+    directory: Path
+
+    @property
+    def nginx(self) -> Path:
+        """Folder of the process."""
+        return self.directory / "nginx"
+
+    @property
+    def ready(self) -> Path:
+        """Folder of the gates."""
+        return self.directory / "ready"
+
+    @property
+    def tls(self) -> Path:
+        """Folder of the certificates."""
+        return self.directory / "tls"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the one proxy-sync that works here."""
+        return self.directory / "lock"
+
+    @property
+    def config(self) -> Path:
+        """The configuration that is in use."""
+        return self.directory / "nginx.conf"
+
+    @property
+    def candidate_config(self) -> Path:
+        """A configuration to be tested; it includes the candidate map."""
+        return self.directory / "candidate.conf"
+
+    @property
+    def map(self) -> Path:
+        """The table that is in use."""
+        return self.directory / MAP_FILE
+
+    @property
+    def candidate_map(self) -> Path:
+        """A table to be tested."""
+        return self.directory / CANDIDATE_MAP_FILE
+
+    @property
+    def pid_file(self) -> Path:
+        """Where nginx writes its process id."""
+        return self.nginx / "nginx.pid"
+
+    @property
+    def socket(self) -> Path:
+        """The status socket."""
+        return self.nginx / "status.sock"
+
+    @property
+    def error_log(self) -> Path:
+        """What nginx complains about."""
+        return self.nginx / "error.log"
+
+    @property
+    def logs(self) -> tuple[Path, Path]:
+        """The files that grow."""
+        return self.error_log, self.nginx / "access.log"
+
+    def prepare(self, pages: dict[str, bytes]) -> None:
+        """Make the folders and write the pages. Done already is success.
+
+        Raises:
+            OSError: that is not possible here.
+        """
+        for folder in (self.directory, self.nginx, self.nginx / "temp", self.ready):
+            make_directory(folder, mode=PASSABLE)
+        folder = self.directory / "pages"
+        make_directory(folder, mode=_READABLE)
+        for name, content in pages.items():
+            path = folder / name
+            if not path.is_file() or path.read_bytes() != content:
+                write_atomically(path, content)

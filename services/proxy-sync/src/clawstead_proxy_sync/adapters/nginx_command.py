@@ -1,0 +1,78 @@
+"""Runs the nginx binary: to test a configuration, or to start the daemon."""
+
+import asyncio
+from pathlib import Path
+
+from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError
+
+_TIMEOUT_SECONDS = 15.0
+# nginx would hand our environment, with the bus's password in it, to a process that outlives us.
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
+class NginxCommand:
+    """The binary, always with ``directory`` as working directory and prefix."""
+
+    def __init__(self, binary: str, directory: Path) -> None:
+        self._binary = binary
+        self._directory = directory
+
+    async def test(self, config: Path) -> None:
+        """Check a configuration and all that it includes.
+
+        Raises:
+            EdgeRefusedError: nginx would refuse it.
+            EdgeUnavailableError: nginx is missing or hangs.
+        """
+        code, complaint = await self._run("-t", "-q", "-c", self._relative(config))
+        if code:
+            raise EdgeRefusedError(f"nginx refuses the configuration: {complaint}")
+
+    async def start(self, config: Path) -> None:
+        """Start the daemon. Its sockets are open when this returns; its process id may not be written yet.
+
+        Raises:
+            EdgeUnavailableError: it cannot start, for example because a port is taken.
+        """
+        code, complaint = await self._run("-c", self._relative(config))
+        if code:
+            raise EdgeUnavailableError(f"nginx does not start: {complaint}")
+
+    def _relative(self, config: Path) -> str:
+        return str(config.relative_to(self._directory))
+
+    async def _run(self, *arguments: str) -> tuple[int, str]:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self._binary,
+                "-p",
+                "./",
+                *arguments,
+                cwd=self._directory,
+                env=_ENVIRONMENT,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except (FileNotFoundError, PermissionError) as error:
+            raise EdgeUnavailableError(
+                f"nginx cannot be run ({error}): install Debian's package nginx-light"
+            ) from error
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                _, complaint = await process.communicate()
+        except TimeoutError as error:
+            raise EdgeUnavailableError(f"nginx did not answer within {_TIMEOUT_SECONDS:.0f} s") from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return process.returncode or 0, decisive_line(complaint.decode(errors="replace"))
+
+
+def decisive_line(text: str) -> str:
+    """Return what nginx finally stumbled over, without time and process."""
+    lines = [line for line in text.splitlines() if "[emerg]" in line or "[error]" in line or "[alert]" in line]
+    # "still could not bind()" follows the lines that say which address it was.
+    telling = [line for line in lines if "still could not" not in line] or lines or text.splitlines()[-1:]
+    return telling[-1].partition("] ")[2] or telling[-1] if telling else "no reason given"

@@ -1,0 +1,49 @@
+"""What nginx says about itself on its status socket, where nobody else can ask."""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from clawstead_proxy_sync.errors import EdgeUnavailableError
+
+_TIMEOUT_SECONDS = 1.0
+_REQUEST = b"GET /generation HTTP/1.0\r\nHost: status\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Which table a worker serves, and which configuration."""
+
+    generation: int
+    revision: str
+
+
+async def serving(socket: Path) -> Serving:
+    """Ask one worker what it serves.
+
+    Raises:
+        EdgeUnavailableError: nginx did not answer, or its table is not whole.
+    """
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            answer = await _get(socket)
+        generation, revision = answer.split()
+        return Serving(int(generation), revision)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise EdgeUnavailableError(f"nginx does not say what it serves: {error}") from error
+
+
+async def _get(socket: Path) -> str:
+    # A socket address holds 108 bytes, so a deep folder is reached through its descriptor.
+    directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{directory}/{socket.name}")
+    finally:
+        os.close(directory)
+    try:
+        writer.write(_REQUEST)
+        response = await reader.read()
+    finally:
+        writer.close()
+    return response.partition(b"\r\n\r\n")[2].decode(errors="replace")

@@ -1,0 +1,173 @@
+"""The composition root: everything is built, wired and started here."""
+
+import asyncio
+import contextlib
+import grp
+import os
+import pwd
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+from starlette.applications import Starlette
+
+from clawstead_proxy_sync import lookup, pages
+from clawstead_proxy_sync.adapters.files import lock, make_directory
+from clawstead_proxy_sync.adapters.layout import PASSABLE, Layout
+from clawstead_proxy_sync.adapters.local_ca import LocalAuthority
+from clawstead_proxy_sync.adapters.nginx import NginxEdge
+from clawstead_proxy_sync.backoff import Backoff
+from clawstead_proxy_sync.nginx_conf import NginxConfig
+from clawstead_proxy_sync.ports import Certificate
+from clawstead_proxy_sync.publisher import MapPublisher
+from clawstead_proxy_sync.reconcile import SERVICE, RouteKeeper
+from clawstead_proxy_sync.routing import RouteTable
+from clawstead_proxy_sync.settings import Settings
+from clawstead_proxy_sync.subscribers import subscribe
+from clawstead_shared.admin import Readiness, admin_routes
+from clawstead_shared.errors import HandlingError
+from clawstead_shared.service import Service
+
+log = structlog.get_logger()
+
+_EDGE = "edge"
+_RENEWAL_INTERVAL = timedelta(hours=12)
+_STANDBY_SECONDS = 1.0
+_WORKER_USERS = ("www-data", "nginx", "nobody")
+
+
+async def run(service: Service, settings: Settings) -> None:
+    """Build the service and run it until cancelled."""
+    layout = Layout(settings.directory)
+    with contextlib.closing(await alone(layout, service.readiness)):
+        await _run(service, settings, layout)
+
+
+async def _run(service: Service, settings: Settings, layout: Layout) -> None:
+    certificates = LocalAuthority(layout.tls, settings.domain)
+    config = nginx_config(settings, await certificates.current())
+    edge = NginxEdge(settings.directory, config, pages.render(), binary=settings.nginx_binary, keep=settings.keep_edge)
+    table = RouteTable()
+    publisher = MapPublisher(edge, table.routes, interval=settings.reload_interval, check=settings.check_interval)
+    keeper = RouteKeeper(table, edge, publisher, service.bus, settings.hostname)
+    service.http = Starlette(routes=[*admin_routes(SERVICE, service.readiness), lookup.lookup_route(keeper)])
+    subscribe(service.bus, keeper)
+
+    def report(why: str | None) -> None:
+        if why is None:
+            service.readiness.met(_EDGE)
+        else:
+            service.readiness.unmet(_EDGE, why)
+
+    async def renew() -> None:
+        await edge.reconfigure(nginx_config(settings, await certificates.current()))
+
+    async def repair() -> None:
+        keeper.repair_gates()
+
+    report("not yet started")
+    async with asyncio.TaskGroup() as group:
+        # The edge first: it serves the stored table while the bus may still be away.
+        group.create_task(edge.run(report), name="edge")
+        group.create_task(publisher.run(), name="publisher")
+        group.create_task(repeat(renew, _RENEWAL_INTERVAL), name="certificates")
+        await edge.up()
+        await service.connect()
+        await until_done(keeper.boot)
+        await service.run(repeat(repair, settings.check_interval), repeat(keeper.resync, settings.resync_interval))
+
+
+async def alone(layout: Layout, readiness: Readiness) -> BinaryIO:
+    """Wait until no other proxy-sync works in this folder; return the lock that keeps others out."""
+    make_directory(layout.directory, mode=PASSABLE)
+    while True:
+        try:
+            return lock(layout.lock_file)
+        except BlockingIOError:
+            readiness.unmet(_EDGE, f"another proxy-sync works in {layout.directory}")
+            await asyncio.sleep(_STANDBY_SECONDS)
+
+
+def nginx_config(settings: Settings, certificate: Certificate) -> NginxConfig:
+    """Return the configuration that the settings and the machine ask for."""
+    return NginxConfig(
+        domain=settings.domain,
+        https_port=settings.https_port,
+        http_port=settings.http_port,
+        public_port_suffix=settings.public_port_suffix,
+        addresses=listen_addresses(settings),
+        api=_address(settings.api_host, settings.api_port),
+        terminal=_address(settings.terminal_host, settings.terminal_ws_port),
+        route_question=f"{_address(settings.bind_host, settings.proxy_sync_port)}{lookup.PATH}",
+        content_security_policy=pages.content_security_policy(),
+        certificate=_as_seen_by_nginx(certificate.chain, settings.directory),
+        certificate_key=_as_seen_by_nginx(certificate.key, settings.directory),
+        certificate_digest=certificate.digest,
+        workers=settings.edge_workers,
+        user=worker_user(),
+    )
+
+
+def listen_addresses(settings: Settings) -> tuple[str, ...]:
+    """Return the addresses to listen on, as nginx writes them."""
+    if settings.edge_addresses:
+        return tuple(f"[{it}]" if isinstance(it, IPv6Address) else str(it) for it in settings.edge_addresses)
+    return ("0.0.0.0", "[::]") if _has_ipv6() else ("0.0.0.0",)
+
+
+def worker_user() -> str | None:
+    """Return ``user group`` for nginx's workers when the master is root, else None: they are who we are."""
+    if os.geteuid() != 0:
+        return None
+    for name in _WORKER_USERS:
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return f"{name} {grp.getgrgid(user.pw_gid).gr_name}"
+    raise RuntimeError(f"none of the users {', '.join(_WORKER_USERS)} exists to run nginx's workers")
+
+
+async def repeat(action: Callable[[], Awaitable[None]], every: timedelta) -> None:
+    """Do ``action`` at every interval; what fails for now is done at the next."""
+    while True:
+        await asyncio.sleep(every.total_seconds())
+        try:
+            await action()
+        except (HandlingError, OSError) as error:
+            log.warning("will be tried again", error=str(error))
+
+
+async def until_done(action: Callable[[], Awaitable[None]]) -> None:
+    """Repeat ``action``, with growing pauses, until it succeeds."""
+    backoff = Backoff()
+    while True:
+        try:
+            await action()
+        except HandlingError as error:
+            log.warning("not yet", error=str(error))
+            await asyncio.sleep(backoff.next())
+        else:
+            return
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _as_seen_by_nginx(path: Path, directory: Path) -> str:
+    # Relative, so that no special character of an outer folder gets into the configuration.
+    return str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path)

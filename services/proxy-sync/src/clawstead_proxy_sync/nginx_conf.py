@@ -1,0 +1,90 @@
+"""The configuration of the nginx that proxy-sync owns: pure text from typed values.
+
+nginx runs with proxy-sync's folder as working directory and prefix (``nginx -p ./``), and every path below
+is relative. So its unprivileged workers reach gates and pages even where a parent folder is closed to them,
+the status socket's name is short, and a process tells by its working directory whose it is. The file itself
+lies in that folder too: nginx resolves some relative paths against the file's folder, and those even twice.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from clawstead_proxy_sync.nginx_map import GENERATION_KEY, Closed
+
+MAP_FILE = "nginx/routes.map"
+CANDIDATE_MAP_FILE = "nginx/routes.map.new"
+LOOPBACK_CLIENT = "192.0.2.1"
+"""RFC 5737 documentation address, under which clients on this machine are reported to a gateway."""
+
+_REVISION_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class NginxConfig:
+    """The values that shape the configuration. Hosts are addresses or names without special characters."""
+
+    domain: str
+    https_port: int
+    http_port: int
+    public_port_suffix: str
+    addresses: tuple[str, ...]
+    """Listen addresses as nginx writes them, IPv6 in brackets."""
+    api: str
+    terminal: str
+    route_question: str
+    """``host:port/path`` of proxy-sync's own answer to where a label leads."""
+    content_security_policy: str
+    certificate: str
+    """Path relative to the folder, as is the key's."""
+    certificate_key: str
+    certificate_digest: str
+    workers: int
+    user: str | None = None
+    """Who the workers run as, when the master is root."""
+
+
+def render(config: NginxConfig, *, map_file: str = MAP_FILE) -> str:
+    """Return the configuration. A candidate that includes another ``map_file`` differs in nothing else."""
+    return _rendered(config, map_file=map_file, revision=revision(config))
+
+
+def revision(config: NginxConfig) -> str:
+    """Return what the status server shows, to prove that a configuration is in use.
+
+    It changes with the text, and with what the text only points at (the certificate).
+    """
+    seed = f"{_rendered(config, map_file=MAP_FILE, revision='')}\n{config.certificate_digest}"
+    return hashlib.sha256(seed.encode()).hexdigest()[:_REVISION_DIGITS]
+
+
+def _rendered(config: NginxConfig, *, map_file: str, revision: str) -> str:
+    return (
+        environment()
+        .get_template("nginx.conf.j2")
+        .render(
+            {name: getattr(config, name) for name in config.__slots__},
+            closed_pages=[str(page) for page in Closed],
+            domain_pattern=re.escape(config.domain),
+            generation_key=GENERATION_KEY,
+            loopback_client=LOOPBACK_CLIENT,
+            map_file=map_file,
+            revision=revision,
+        )
+    )
+
+
+@cache
+def environment() -> Environment:
+    """Return the environment in which all templates of this package are rendered."""
+    return Environment(
+        loader=PackageLoader("clawstead_proxy_sync"),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

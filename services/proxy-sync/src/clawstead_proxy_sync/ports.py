@@ -1,0 +1,85 @@
+"""What proxy-sync needs of the world: an edge that serves the table, and a certificate for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from clawstead_proxy_sync.nginx_map import RouteMap, Routes
+
+Report = Callable[[str | None], None]
+"""Told why the edge does not serve, None once it does."""
+
+
+class Edge(Protocol):
+    """The web server in front of all instances.
+
+    A name is served by two things together: its line in the table says where it leads, its gate says
+    whether anybody may go there. Gates act at once; a table takes about a tenth of a second.
+    """
+
+    @property
+    def served(self) -> RouteMap | None:
+        """The table that every worker was seen to serve, None when that is not known."""
+        ...
+
+    @property
+    def draining(self) -> int:
+        """How many processes of earlier tables still hold connections open."""
+        ...
+
+    async def run(self, report: Report) -> None:
+        """Keep the edge running until cancelled, adopting one that is already there, then end it."""
+        ...
+
+    async def up(self) -> None:
+        """Wait until the edge runs; no deadline, for ``run`` keeps trying and reports."""
+        ...
+
+    async def publish(self, routes: Routes) -> RouteMap:
+        """Replace the table and return it once every worker serves it. Existing connections stay open.
+
+        Raises:
+            EdgeRefusedError: the new table was refused; the last good one is served.
+            EdgeUnavailableError: the edge is not running, or did not take the table over in time.
+        """
+        ...
+
+    async def intact(self) -> bool:
+        """Say whether the stored table is still what was published, and not edited or cut short."""
+        ...
+
+    def open_gate(self, label: str) -> None:
+        """Let requests for ``label`` through, at once. Already open is success."""
+        ...
+
+    def close_gate(self, label: str) -> None:
+        """Let no new request for ``label`` through, at once. Already closed is success."""
+        ...
+
+    def open_gates(self) -> set[str]:
+        """Return the labels whose gates are open."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate chain with its key. ``digest`` changes when either does."""
+
+    chain: Path
+    key: Path
+    digest: str
+    expires_at: datetime
+
+
+class CertificateSource(Protocol):
+    """Where the wildcard certificate of the domain comes from."""
+
+    async def current(self) -> Certificate:
+        """Return a certificate for the domain and its subdomains, renewing it when it is due.
+
+        Raises:
+            OSError: it cannot be read or stored.
+        """
+        ...

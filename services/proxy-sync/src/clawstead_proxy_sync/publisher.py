@@ -1,0 +1,142 @@
+"""Publishes the table: at once when it is quiet, else gathered, so that a storm of changes is a few reloads.
+
+Every reload leaves the old workers behind for as long as their connections last. So the pause between two
+reloads is the set interval, and as much again for each worker that is still draining. Waiting costs little:
+gates open and close routes at once, and nginx asks about lines that its table does not have yet.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+from prometheus_client import Gauge
+
+from clawstead_proxy_sync.backoff import Backoff
+from clawstead_proxy_sync.nginx_map import Routes, Upstream
+from clawstead_proxy_sync.ports import Edge
+from clawstead_shared.errors import HandlingError, TransientError
+
+log = structlog.get_logger()
+
+LINES = Gauge("clawstead_edge_routes", "Lines of the table that is served")
+FAILING = Gauge("clawstead_edge_publish_failing", "1 while the newest table cannot be published")
+
+_LONGEST_PAUSE_SECONDS = 10.0
+_SETTLE_SECONDS = 15.0
+
+
+class MapPublisher:
+    """Keeps what the edge serves equal to what is ``wanted``."""
+
+    def __init__(
+        self,
+        edge: Edge,
+        wanted: Callable[[], Routes],
+        *,
+        interval: timedelta = timedelta(seconds=1),
+        check: timedelta = timedelta(seconds=10),
+    ) -> None:
+        self._edge = edge
+        self._wanted = wanted
+        self._interval = interval.total_seconds()
+        self._check = check.total_seconds()
+        self._changed = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._in_flight: Routes | None = None
+        self._published_at = -_LONGEST_PAUSE_SECONDS
+
+    def wake(self) -> None:
+        """Say that the table may have changed."""
+        self._changed.set()
+
+    async def settled(self) -> None:
+        """Have the table published without waiting for its turn; return when it is served.
+
+        Raises:
+            TransientError: it could not be published now.
+        """
+        served = asyncio.get_running_loop().create_future()
+        self._waiting.append(served)
+        self._urgent.set()
+        self._changed.set()
+        try:
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await served
+        except TimeoutError as error:
+            raise TransientError("the table was not published in time") from error
+
+    def leads_elsewhere(self, label: str, upstream: Upstream) -> bool:
+        """Say whether some worker may send ``label`` to another upstream.
+
+        A worker that has no line for it asks, so a missing line leads nowhere wrong.
+        """
+        if self._edge.served is None:
+            return True
+        tables = (self._edge.served.routes, self._in_flight or {})
+        lines = [table[label] for table in tables if label in table]
+        return any(isinstance(line, Upstream) and line != upstream for line in lines)
+
+    async def run(self) -> None:
+        """Publish whenever the table or its file differs from what it should be; for ever."""
+        backoff = Backoff()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._check):
+                    await self._changed.wait()
+            await self._edge.up()
+            try:
+                await self._round()
+            except (HandlingError, OSError) as error:
+                FAILING.set(1)
+                log.error("the table is not published", error=str(error))  # noqa: TRY400 - expected, and said in full
+                self._answer(TransientError(f"the table is not published: {error}"))
+                await asyncio.sleep(backoff.next())
+                self._changed.set()
+            else:
+                FAILING.set(0)
+                backoff.reset()
+
+    async def _round(self) -> None:
+        self._changed.clear()
+        if await self._differs():
+            await self._turn()
+            self._changed.clear()
+            self._urgent.clear()
+            waiting, routes = len(self._waiting), self._wanted()
+            self._in_flight = routes
+            try:
+                await self._edge.publish(routes)
+            finally:
+                self._in_flight = None
+                self._published_at = asyncio.get_running_loop().time()
+            LINES.set(len(routes))
+            self._answer(None, first=waiting)
+        elif not self._changed.is_set():
+            self._urgent.clear()
+            self._answer(None)
+
+    async def _differs(self) -> bool:
+        served = self._edge.served
+        return served is None or served.routes != self._wanted() or not await self._edge.intact()
+
+    async def _turn(self) -> None:
+        pause = min(self._interval * (1 + self._edge.draining), _LONGEST_PAUSE_SECONDS)
+        remaining = self._published_at + pause - asyncio.get_running_loop().time()
+        if remaining > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(remaining):
+                    await self._urgent.wait()
+
+    def _answer(self, error: TransientError | None, *, first: int | None = None) -> None:
+        waiting = self._waiting[:first]
+        del self._waiting[:first]
+        for served in waiting:
+            if served.done():
+                continue
+            if error:
+                served.set_exception(error)
+            else:
+                served.set_result(None)

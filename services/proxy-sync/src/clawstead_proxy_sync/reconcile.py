@@ -1,0 +1,216 @@
+"""Makes the edge follow the observations: gates at once, the table through the publisher, then the fact.
+
+Everything follows from the newest observation of an instance, read when it is needed. An event only says
+whose to read, so duplicates, old ones and lost ones end in the same table.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+import structlog
+from opentelemetry import trace
+
+from clawstead_proxy_sync.errors import UnroutableError
+from clawstead_proxy_sync.nginx_map import Upstream
+from clawstead_proxy_sync.ports import Edge
+from clawstead_proxy_sync.publisher import MapPublisher
+from clawstead_proxy_sync.routing import RouteTable, claim_of
+from clawstead_shared.errors import TransientError
+from clawstead_shared.events import Event, EventType, MalformedEventError, Observed, Route
+from clawstead_shared.messaging import EventReader, EventSink
+from clawstead_shared.subjects import Topic
+
+SERVICE = "proxy-sync"
+
+log = structlog.get_logger()
+tracer = trace.get_tracer("clawstead.proxy_sync")
+
+
+class Events(EventReader, EventSink, Protocol):
+    """The bus: where observations are read and routes are told."""
+
+
+class RouteKeeper:
+    """Keeps edge and route events equal to what the instances are."""
+
+    def __init__(
+        self, table: RouteTable, edge: Edge, publisher: MapPublisher, events: Events, hostname: Callable[[str], str]
+    ) -> None:
+        self._table = table
+        self._edge = edge
+        self._publisher = publisher
+        self._events = events
+        self._hostname = hostname
+        self._open: set[str] = set()
+        self._seen: dict[str, str] = {}
+        self._told: dict[str, Route] = {}
+        self._unconfirmed: dict[str, Event[Route]] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def upstream(self, label: str) -> Upstream | None:
+        """Return where requests for ``label`` go now, None while they may not."""
+        claim = self._table.owner(label)
+        return claim.upstream if claim else None
+
+    async def boot(self) -> None:
+        """Rebuild table, gates and map from the newest observations, and tell what changed meanwhile.
+
+        Raises:
+            TransientError: bus or edge did not do their part now.
+        """
+        observed = await self._events.snapshot(Topic.OBSERVED)
+        self._told = {key: _route(event) for key, event in (await self._events.snapshot(Topic.ROUTE)).items()}
+        for event in observed.values():
+            if refusal := self._take(event):
+                log.error("instance cannot be routed", instance_id=event.instance_id, error=str(refusal))
+        self.repair_gates()
+        await self._publisher.settled()
+        self.repair_gates()
+        for event in observed.values():
+            await self._tell(_observed(event))
+        for instance_id in self._told.keys() - observed.keys():
+            await self._tell_gone(instance_id)
+        log.info("routes rebuilt", instances=len(observed), open=len(self._open))
+
+    async def resync(self) -> None:
+        """Catch up with observations whose events never came, and with routes that could not be told.
+
+        Raises:
+            TransientError: bus or edge did not do their part now.
+        """
+        for instance_id, event in (await self._events.snapshot(Topic.OBSERVED)).items():
+            if self._seen.get(instance_id) != event.id or self._untold(_observed(event)):
+                await self.refresh(instance_id)
+
+    async def refresh(self, instance_id: str, *, hint: Event[Observed] | None = None, cascade: bool = True) -> None:
+        """Follow the newest observation of one instance; ``hint`` stands in if that one is unreadable.
+
+        Raises:
+            UnroutableError: its name or address must not reach the table; it has no route now.
+            TransientError: bus or edge did not do their part now.
+        """
+        lock = self._locks.setdefault(instance_id, asyncio.Lock())
+        async with lock:
+            observed = await self._newest(instance_id, hint)
+            if observed is None:
+                return
+            attributes = {"clawstead.instance": instance_id, "clawstead.phase": observed.data.phase.value}
+            with tracer.start_as_current_span("route.follow", attributes=attributes):
+                before = self._table.get(instance_id)
+                refusal = self._take(observed)
+                after = self._table.get(instance_id)
+                labels = {claim.label for claim in (before, after) if claim}
+                for label in labels:
+                    await self._settle(label)
+                await self._tell(observed.data)
+        if cascade:
+            rivals = {rival for label in labels for rival in self._table.claimants(label)} - {instance_id}
+            for rival in rivals:
+                await self.refresh(rival, cascade=False)
+        if refusal:
+            raise refusal
+
+    def repair_gates(self) -> None:
+        """Make the gates what they should be, whoever changed them."""
+        found = self._edge.open_gates()
+        wanted = {label for label in self._table.labels() if self._may_open(label)}
+        for name in found - wanted:
+            self._edge.close_gate(name)
+        for label in wanted - found:
+            self._edge.open_gate(label)
+        if found != self._open and self._open:
+            log.warning("gates were changed by somebody else", unexpected=len(found - wanted), lost=len(wanted - found))
+        self._open = wanted
+
+    def _may_open(self, label: str) -> bool:
+        upstream = self.upstream(label)
+        return upstream is not None and not self._publisher.leads_elsewhere(label, upstream)
+
+    def _take(self, event: Event[Any]) -> UnroutableError | None:
+        self._seen[event.instance_id] = event.id
+        try:
+            claim, refusal = claim_of(_observed(event)), None
+        except UnroutableError as error:
+            claim, refusal = None, error
+        self._table.put(event.instance_id, claim)
+        return refusal
+
+    async def _settle(self, label: str) -> None:
+        if not self._may_open(label):
+            self._close(label)
+        self._publisher.wake()
+        claim = self._table.owner(label)
+        if claim is None or claim.upstream is None:
+            return
+        if not self._may_open(label):
+            # Some worker still sends this name to another upstream: the gate waits for the table.
+            await self._publisher.settled()
+            if self._table.owner(label) is not claim:
+                return
+            if not self._may_open(label):
+                raise TransientError(f"the table does not lead {label} to its instance yet")
+        self._edge.open_gate(label)
+        self._open.add(label)
+
+    def _close(self, label: str) -> None:
+        self._edge.close_gate(label)
+        self._open.discard(label)
+
+    async def _newest(self, instance_id: str, hint: Event[Observed] | None) -> Event[Observed] | None:
+        try:
+            return await self._events.newest(Topic.OBSERVED, instance_id)  # type: ignore[return-value]
+        except MalformedEventError as error:
+            log.warning("newest observation is unreadable", instance_id=instance_id, error=str(error))
+            return hint
+
+    async def _tell(self, observed: Observed) -> None:
+        if self._untold(observed):
+            await self._publish(self._route_of(observed))
+
+    async def _tell_gone(self, instance_id: str) -> None:
+        if self._told[instance_id].active:
+            await self._publish(self._told[instance_id].model_copy(update={"active": False, "upstream": None}))
+
+    def _untold(self, observed: Observed) -> bool:
+        route, told = self._route_of(observed), self._told.get(observed.instance_id)
+        return route.active if told is None else not _same(told, route)
+
+    async def _publish(self, route: Route) -> None:
+        event = self._unconfirmed.get(route.instance_id)
+        if event is None or not _same(event.data, route):
+            # A publish that was not confirmed is repeated as the same event, so that it is stored once.
+            event = Event(EventType.ROUTE_CHANGED, SERVICE, route)
+            self._unconfirmed[route.instance_id] = event
+        await self._events.publish(event)
+        del self._unconfirmed[route.instance_id]
+        self._told[route.instance_id] = event.data
+        log.info("route changed", instance_id=route.instance_id, hostname=route.hostname, active=route.active)
+
+    def _route_of(self, observed: Observed) -> Route:
+        claim = self._table.get(observed.instance_id)
+        owned = claim is not None and self._table.owner(claim.label) is claim
+        upstream = claim.upstream if claim and owned and claim.label in self._open else None
+        return Route(
+            instance_id=observed.instance_id,
+            generation=observed.generation,
+            hostname=self._hostname(observed.subdomain),
+            upstream=str(upstream) if upstream else None,
+            active=upstream is not None,
+            map_generation=self._edge.served.generation if self._edge.served else 0,
+        )
+
+
+def _same(one: Route, other: Route) -> bool:
+    return one.model_copy(update={"map_generation": other.map_generation}) == other
+
+
+def _observed(event: Event[Any]) -> Observed:
+    assert isinstance(event.data, Observed)
+    return event.data
+
+
+def _route(event: Event[Any]) -> Route:
+    assert isinstance(event.data, Route)
+    return event.data

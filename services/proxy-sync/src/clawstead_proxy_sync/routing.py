@@ -1,0 +1,102 @@
+"""What each instance claims of the edge, and who gets a name that two of them claim: pure.
+
+An instance's claim follows from its newest observation alone, so duplicates and order do not matter.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from clawstead_proxy_sync.nginx_map import Closed, Target, Upstream, check_label
+from clawstead_shared.events import Observed, Phase
+
+_PAGES = {
+    Phase.STOPPING: Closed.STOPPED,
+    Phase.STOPPED: Closed.STOPPED,
+    Phase.DELETING: Closed.STOPPED,
+    Phase.FAILED: Closed.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one instance wants of its name. ``ready`` says whether requests may reach the target now."""
+
+    observed: Observed
+    target: Target
+    ready: bool = False
+
+    @property
+    def label(self) -> str:
+        """The first label of the instance's hostname."""
+        return self.observed.subdomain
+
+    @property
+    def upstream(self) -> Upstream | None:
+        """Where requests go, None while they may not."""
+        return self.target if self.ready and isinstance(self.target, Upstream) else None
+
+
+def claim_of(observed: Observed) -> Claim | None:
+    """Return what an instance claims, None when it is gone.
+
+    The line of an instance that is still starting already names its port, so that it is in the table when
+    the instance gets ready.
+
+    Raises:
+        UnroutableError: its name or address must not reach the table.
+    """
+    if observed.phase is Phase.REMOVED:
+        return None
+    check_label(observed.subdomain)
+    if page := _PAGES.get(observed.phase):
+        return Claim(observed, page)
+    if observed.host is None or observed.port is None:
+        return Claim(observed, Closed.STARTING)
+    return Claim(observed, Upstream(observed.host, observed.port), ready=observed.phase is Phase.RUNNING)
+
+
+class RouteTable:
+    """The claims of all instances, by instance and by name."""
+
+    def __init__(self) -> None:
+        self._claims: dict[str, Claim] = {}
+        self._by_label: defaultdict[str, set[str]] = defaultdict(set)
+
+    def get(self, instance_id: str) -> Claim | None:
+        """Return an instance's claim, None if it has none."""
+        return self._claims.get(instance_id)
+
+    def put(self, instance_id: str, claim: Claim | None) -> set[str]:
+        """Replace an instance's claim; return the labels whose route that may change."""
+        touched = set()
+        if old := self._claims.pop(instance_id, None):
+            touched.add(old.label)
+            self._by_label[old.label].discard(instance_id)
+            if not self._by_label[old.label]:
+                del self._by_label[old.label]
+        if claim:
+            touched.add(claim.label)
+            self._claims[instance_id] = claim
+            self._by_label[claim.label].add(instance_id)
+        return touched
+
+    def claimants(self, label: str) -> set[str]:
+        """Return the instances that claim ``label``."""
+        return set(self._by_label.get(label, ()))
+
+    def owner(self, label: str) -> Claim | None:
+        """Return the claim that has ``label``: the oldest instance's, unless that one is being deleted.
+
+        The API gives a name to one living instance at a time; should two ever claim it, the newcomer must
+        not take it over.
+        """
+        claims = [self._claims[instance_id] for instance_id in sorted(self.claimants(label))]
+        return min(claims, key=lambda claim: claim.observed.phase is Phase.DELETING, default=None)
+
+    def labels(self) -> list[str]:
+        """Return every label that is claimed."""
+        return list(self._by_label)
+
+    def routes(self) -> dict[str, Target]:
+        """Return the whole table: where each name leads."""
+        return {label: claim.target for label in self._by_label if (claim := self.owner(label))}

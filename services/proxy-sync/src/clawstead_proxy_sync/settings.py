@@ -1,0 +1,50 @@
+"""Proxy-sync's settings, read once from the environment."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, IPvAnyAddress, field_validator
+from pydantic_settings import NoDecode
+
+from clawstead_shared.settings import EdgeSettings, ServiceSettings
+
+_HOST = r"^[A-Za-z0-9.:-]+$"
+
+
+class Settings(ServiceSettings, EdgeSettings):
+    """Everything that proxy-sync can be told."""
+
+    proxy_sync_port: int = Field(default=8702, ge=1, le=65535)
+    """Own HTTP port: health, metrics, and nginx's question about routes that its table lacks."""
+    http_port: int = Field(default=8080, ge=1, le=65535)
+    """Where plain HTTP is redirected to HTTPS."""
+    edge_addresses: Annotated[tuple[IPvAnyAddress, ...], NoDecode] = ()
+    """Addresses on which the edge listens, separated by commas; empty for all IPv4 and, if there is, IPv6."""
+    api_host: str = Field(default="127.0.0.1", pattern=_HOST)
+    api_port: int = Field(default=8700, ge=1, le=65535)
+    terminal_host: str = Field(default="127.0.0.1", pattern=_HOST)
+    terminal_ws_port: int = Field(default=8710, ge=1, le=65535)
+    nginx_binary: str = "nginx"
+    edge_workers: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 2), ge=1, le=64)
+    keep_edge: bool = False
+    """Leave nginx serving when this service is stopped; the next one takes it over."""
+    reload_interval: timedelta = timedelta(seconds=1)
+    """Least time between two reloads, unless a route must not wait."""
+    check_interval: timedelta = timedelta(seconds=10)
+    """How often the files of the edge are compared with what they should be."""
+    resync_interval: timedelta = timedelta(seconds=60)
+    """How often the table is compared with the newest observations."""
+
+    @field_validator("edge_addresses", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip(" []") for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def directory(self) -> Path:
+        """The folder that this service owns."""
+        return (self.data_dir / "proxy-sync").resolve()
