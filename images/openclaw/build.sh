@@ -8,6 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 readonly RECIPE=(versions Dockerfile Dockerfile.node rootfs.sh app.sh)
 readonly RECIPE_LABEL=ing.clawstead.recipe
+readonly LEFTOVER_LABEL=ing.clawstead.leftover=openclaw
 readonly NEEDED_MB=4500
 readonly ANSWER_SECONDS=10 PULL_SECONDS=900
 export SOURCE_DATE_EPOCH=1790000000
@@ -139,6 +140,8 @@ publish() {
 clean_up() {
     rm -rf "$work"
     if [ -n "$image" ] && [ "$published" = no ]; then docker rmi "$image" >/dev/null 2>&1 || true; fi
+    # The classic builder leaves a gigabyte behind of an earlier stage or an interrupted build. Spares what has a name.
+    docker image prune --force --filter "label=$LEFTOVER_LABEL" >/dev/null 2>&1 || true
 }
 
 parse "$@"
