@@ -114,6 +114,15 @@ HEALTH = Consumer("health", topics=(Topic.OBSERVED,), concurrency=4)
 
 CONSUMERS = (API, PROVISIONER, PROXY_SYNC, HEALTH)
 
+WRITERS = {
+    Topic.DESIRED: "api",
+    Topic.OBSERVED: "provisioner",
+    Topic.ROUTE: "proxy-sync",
+    Topic.HEALTH: "health",
+    Topic.TERMINAL: "terminal",
+}
+"""The one service that writes each topic."""
+
 BUCKETS = (
     Bucket(SECRETS_BUCKET),
     Bucket(KEYS_BUCKET),
