@@ -6,6 +6,8 @@ from tests.e2e.engine import Engine
 from tests.e2e.platform import DOMAIN, EdgeClient, Platform
 from tests.support.wait import wait_until
 
+SERVICE_UNAVAILABLE = 503
+
 
 class Operations:
     """Customer operations on one platform, each with the condition that ends it."""
@@ -41,7 +43,11 @@ class Operations:
         """Wait until the newest generation has reached ``phase``."""
 
         async def check() -> dict[str, Any] | None:
-            body = await self.client.instance(instance_id)
+            response = await self.client.api("GET", f"/instances/{instance_id}")
+            if response.status_code == SERVICE_UNAVAILABLE:
+                return None  # a service may be down in the tests that kill some
+            assert response.status_code == 200, response.text
+            body: dict[str, Any] = response.json()
             caught_up = body["observed_generation"] == body["generation"]
             return body if caught_up and body["phase"] == phase else None
 

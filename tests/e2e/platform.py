@@ -103,15 +103,19 @@ class EdgeClient:
         await self._http.aclose()
 
     async def request(self, method: str, path: str, *, host: str = DOMAIN, **options: Any) -> httpx.Response:
-        """Send one request to ``host`` through the edge."""
+        """Send one request to ``host`` through the edge.
+
+        A GET on a kept connection that nginx closes in the same moment is sent again, as browsers do.
+        """
         headers = {"Host": f"{host}:{self._port}", **options.pop("headers", {})}
-        return await self._http.request(
-            method,
-            f"https://127.0.0.1:{self._port}{path}",
-            headers=headers,
-            extensions={"sni_hostname": host},
-            **options,
-        )
+        url = f"https://127.0.0.1:{self._port}{path}"
+        extensions = {"sni_hostname": host}
+        try:
+            return await self._http.request(method, url, headers=headers, extensions=extensions, **options)
+        except httpx.RemoteProtocolError:
+            if method != "GET":
+                raise
+            return await self._http.request(method, url, headers=headers, extensions=extensions, **options)
 
     async def api(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send one request to the API."""
