@@ -41,7 +41,6 @@ def owned_settings(desired: Desired, proxy_address: str) -> Settings:
         ("gateway", "controlUi", "allowedOrigins"): [spec.origin],
         ("gateway", "controlUi", "basePath"): ABSENT,
         ("gateway", "controlUi", "dangerouslyAllowHostHeaderOriginFallback"): ABSENT,
-        ("logging", "consoleStyle"): "json",
         ("update", "checkOnStart"): False,
     }
     if not spec.browser:
