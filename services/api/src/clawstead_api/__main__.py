@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from clawstead_api import app, schema
-from clawstead_api.auth import ensure_admin_token
+from clawstead_api.auth import another_admin_token, ensure_admin_token
 from clawstead_api.database import Database
 from clawstead_api.errors import DatabaseUnavailableError
 from clawstead_api.plans import PlansFileError, load_plans
@@ -26,7 +26,7 @@ def main() -> None:
             case "migrate":
                 _print(asyncio.run(migrate(settings)))
             case "admin-token":
-                _print(asyncio.run(admin_token(settings, renew=arguments.new)))
+                _print(asyncio.run(admin_token(settings, arguments)))
             case _:
                 _serve(settings)
     except ValidationError as error:
@@ -49,8 +49,8 @@ async def migrate(settings: Settings) -> dict[str, Any]:
         await database.close()
 
 
-async def admin_token(settings: Settings, *, renew: bool = False) -> dict[str, Any]:
-    """Make sure that there is an admin token; ``token`` is null unless it was stored just now.
+async def admin_token(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Make sure that there is an admin token, or make another; ``token`` is null unless it was stored just now.
 
     Raises:
         DatabaseUnavailableError: the database did not answer.
@@ -60,7 +60,10 @@ async def admin_token(settings: Settings, *, renew: bool = False) -> dict[str, A
     preset = settings.admin_token.get_secret_value() if settings.admin_token else None
     try:
         await _prepare(database)
-        token = await ensure_admin_token(database, preset=preset, renew=renew)
+        if arguments.new:
+            token: str | None = await another_admin_token(database, revoke_others=arguments.revoke_others)
+        else:
+            token = await ensure_admin_token(database, preset=preset)
     finally:
         await database.close()
     return {"created": token is not None, "token": token}
@@ -75,7 +78,7 @@ async def _prepare(database: Database) -> None:
 
 def _serve(settings: Settings) -> None:
     load_plans(settings.plans_file)
-    made = asyncio.run(admin_token(settings))
+    made = asyncio.run(admin_token(settings, argparse.Namespace(new=False)))
     if made["created"] and settings.admin_token is None:
         print(f"clawstead admin token, shown once: {made['token']}", file=sys.stderr, flush=True)
     serve(app.NAME, settings, port=settings.api_port, body=lambda service: app.run(service, settings))
@@ -87,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="serve the API (the default)")
     commands.add_parser("migrate", help="bring the database up to date")
     token = commands.add_parser("admin-token", help="make an admin token if there is none, and print it")
-    token.add_argument("--new", action="store_true", help="make another one, and revoke all others")
+    token.add_argument("--new", action="store_true", help="make another one; those made before stay valid")
+    token.add_argument("--revoke-others", action="store_true", help="with --new: those made before stop working")
     return parser
 
 

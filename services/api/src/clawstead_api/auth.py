@@ -47,11 +47,10 @@ async def authenticate(database: Database, token: str) -> Principal | None:
     return Principal(owner_id=row.owner_id, actor=row.owner_id)
 
 
-async def ensure_admin_token(database: Database, *, preset: str | None = None, renew: bool = False) -> str | None:
+async def ensure_admin_token(database: Database, *, preset: str | None = None) -> str | None:
     """Make sure that there is an admin token; return it if it was stored just now, None if it was before.
 
-    ``preset`` is the operator's own choice, and replaces an earlier preset. ``renew`` makes a new random token
-    and revokes all others.
+    ``preset`` is the operator's own choice, and replaces an earlier preset.
 
     Raises:
         DatabaseUnavailableError: nothing was changed.
@@ -59,14 +58,23 @@ async def ensure_admin_token(database: Database, *, preset: str | None = None, r
     async with database.write() as session:
         tokens = (await session.exec(select(Token).where(Token.owner_id == ADMIN))).all()
         living = [token for token in tokens if token.revoked_at is None]
-        if renew:
-            return _store(session, new_token(), _GENERATED, replaced=living)
         if preset is not None:
             # A preset that was revoked stays so, although the environment still names it.
             if any(token.digest == _digest(preset) for token in tokens):
                 return None
             return _store(session, preset, _PRESET, replaced=[row for row in living if row.name == _PRESET])
         return None if living else _store(session, new_token(), _GENERATED, replaced=[])
+
+
+async def another_admin_token(database: Database, *, revoke_others: bool) -> str:
+    """Make another admin token and return it.
+
+    Raises:
+        DatabaseUnavailableError: nothing was changed.
+    """
+    async with database.write() as session:
+        tokens = await session.exec(select(Token).where(Token.owner_id == ADMIN)) if revoke_others else ()
+        return _store(session, new_token(), _GENERATED, replaced=[row for row in tokens if row.revoked_at is None])
 
 
 def _store(session: AsyncSession, token: str, name: str, *, replaced: list[Token]) -> str:

@@ -195,7 +195,7 @@ class Relay:
 
     async def _delete(self, ids: list[int]) -> None:
         async with self._database.write() as session:
-            await session.execute(delete(Outbox).where(col(Outbox.id).in_(ids)))
+            await session.exec(delete(Outbox).where(col(Outbox.id).in_(ids)))
 
     async def _count_failure(self, row: Outbox, error: Exception) -> None:
         async with self._database.write() as session:

@@ -121,7 +121,7 @@ async def newest_sequence(session: AsyncSession) -> int:
 async def tombstone(session: AsyncSession, instance: Instance, when: datetime) -> None:
     """Record that an instance is gone: its subdomain is free, its secrets are deleted, its id stays taken."""
     instance.removed_at = when
-    await session.execute(delete(Secret).where(col(Secret.instance_id) == instance.id))
+    await session.exec(delete(Secret).where(col(Secret.instance_id) == instance.id))
 
 
 async def setting(session: AsyncSession, key: str) -> str | None:
@@ -137,4 +137,4 @@ async def remember_setting(session: AsyncSession, key: str, value: str) -> None:
 
 async def drop_idempotency_keys(session: AsyncSession, before: datetime) -> None:
     """Forget the idempotency keys that were used before a time."""
-    await session.execute(delete(IdempotencyKey).where(col(IdempotencyKey.created_at) < before))
+    await session.exec(delete(IdempotencyKey).where(col(IdempotencyKey.created_at) < before))

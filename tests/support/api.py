@@ -1,0 +1,128 @@
+"""The API in one process, on a real database: its bus is in memory, and moves only when a test says so."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from nacl.public import PrivateKey
+
+from clawstead_api.app import build_http, stored_events
+from clawstead_api.auth import ADMIN, ensure_admin_token
+from clawstead_api.database import Database
+from clawstead_api.feed import Feed
+from clawstead_api.handlers import Desk
+from clawstead_api.keys import KeyExchange
+from clawstead_api.outbox import Relay
+from clawstead_api.plans import load_plans
+from clawstead_api.projector import Projector
+from clawstead_api.sealing import Vault
+from clawstead_api.tickets import TicketIssuer
+from clawstead_shared.errors import TransientError
+from clawstead_shared.events import Event, Observed, Payload, Phase
+from clawstead_shared.settings import EdgeSettings
+from clawstead_shared.subjects import Topic
+from tests.support.factories import make_observed, observed_event
+from tests.support.fake_bus import FakeBus
+
+TOKEN = "claw_test_" + "0" * 32
+OWNER = ADMIN
+
+
+class FakeBuckets:
+    """The key-value buckets in memory. Keeps ``SecretStore`` and ``KeyDirectory``."""
+
+    def __init__(self) -> None:
+        self.available = True
+        self.secrets: dict[str, bytes] = {}
+        self.provisioner: PrivateKey | None = PrivateKey.generate()
+        self.ticket_pem: bytes | None = None
+
+    async def put(self, instance_id: str, sealed: bytes) -> None:
+        self._require_available()
+        self.secrets[instance_id] = sealed
+
+    async def forget(self, instance_id: str) -> None:
+        self._require_available()
+        self.secrets.pop(instance_id, None)
+
+    async def sealing_key(self) -> bytes | None:
+        self._require_available()
+        return bytes(self.provisioner.public_key) if self.provisioner else None
+
+    async def publish_ticket_key(self, pem: bytes) -> None:
+        self._require_available()
+        self.ticket_pem = pem
+
+    def _require_available(self) -> None:
+        if not self.available:
+            raise TransientError("the fake buckets are down")
+
+
+class Api:
+    """One API and a client that holds its admin token."""
+
+    def __init__(self, database: Database, directory: Path) -> None:
+        self.database = database
+        self.bus = FakeBus()
+        self.buckets = FakeBuckets()
+        self.feed = Feed(stored_events(database))
+        self.wakes = 0
+        self.relay = Relay(database, self.bus, self.buckets, connected=lambda: self.bus.available)
+        self.projector = Projector(database, self.bus, self.feed, wake=self._wake)
+        tickets = TicketIssuer(directory / "ticket.key")
+        self.desk = Desk(
+            database=database,
+            keys=KeyExchange(database, self.buckets, tickets.public_pem),
+            vault=Vault(directory / "vault.key"),
+            tickets=tickets,
+            plans=load_plans(),
+            edge=EdgeSettings(),
+            image="openclaw:local",
+            wake=self._wake,
+        )
+        self.app = build_http(self.desk, self.feed)
+        self._taken_in = 0
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    @asynccontextmanager
+    async def client(self, token: str | None = TOKEN) -> AsyncIterator[httpx.AsyncClient]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api/api/v1", headers=headers) as client:
+            yield client
+
+    async def prepare(self) -> None:
+        """Store the token and open the feed, as a start does."""
+        await ensure_admin_token(self.database, preset=TOKEN)
+        await self.projector.catch_up()
+
+    async def settle(self) -> None:
+        """Let the relay publish what is committed, and the projector take in what is published."""
+        while await self.relay.drain():
+            pass
+        while self._taken_in < len(self.bus.events):
+            event = self.bus.events[self._taken_in]
+            self._taken_in += 1
+            await self.projector.take_in(event)
+        while await self.relay.drain():
+            pass
+
+    async def report(self, event: Event[Payload]) -> None:
+        """Publish what another service observed, and take it in."""
+        await self.settle()
+        await self.bus.publish(event)
+        await self.settle()
+
+    async def observe(self, instance_id: str, phase: Phase, **fields: Any) -> Observed:
+        """Report an observation of an instance."""
+        observed = make_observed(instance_id, phase=phase, **fields)
+        await self.report(observed_event(observed))
+        return observed
+
+    def desired(self, instance_id: str) -> list[Event[Any]]:
+        """Return what was asked of an instance, in order."""
+        return [event for event in self.bus.of(Topic.DESIRED) if event.instance_id == instance_id]
