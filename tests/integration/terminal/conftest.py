@@ -50,7 +50,9 @@ class Instance:
         )
 
     def observed(self, **overrides: Any) -> Observed:
-        return make_observed(self.id, **{"container_id": self.container.id, "subdomain": "mine", **overrides})
+        return make_observed(
+            **{"instance_id": self.id, "container_id": self.container.id, "subdomain": "mine", **overrides}
+        )
 
     def processes(self) -> list[str]:
         """Return the commands that run in the container."""

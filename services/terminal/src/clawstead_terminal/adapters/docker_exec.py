@@ -25,6 +25,8 @@ _SHELL = 'stty rows "$1" cols "$2" 2>/dev/null; command -v bash >/dev/null 2>&1 
 _DETACH_KEYS = ",".join(["ctrl-@", "ctrl-^"] * 8)
 _REAP = resources.files(__package__).joinpath("reap.sh").read_text(encoding="utf-8")
 _REAP_SECONDS = 5.0
+_REAP_TRIES = 8
+_REAP_PAUSE_SECONDS = 0.1
 _OUTPUT_BYTES = 256 * 1024
 _FRAME_HEADER = 8
 _STDOUT = 1
@@ -83,11 +85,24 @@ class DockerExec:
 
     async def reap(self, container_id: str, session_id: str) -> None:
         """See ``Containers.reap``."""
+        command = ["sh", "-c", _REAP, "clawstead-reap", _mark(session_id)]
+        for tries_left in reversed(range(_REAP_TRIES)):
+            try:
+                await self._reap_once(container_id, command)
+            except GoneError:
+                return
+            except EngineError:
+                # In a container without a free process id an exec sometimes starts, and sometimes does not.
+                if not tries_left:
+                    raise
+                await asyncio.sleep(_REAP_PAUSE_SECONDS)
+            else:
+                return
+
+    async def _reap_once(self, container_id: str, command: Sequence[str]) -> None:
         try:
             async with asyncio.timeout(_REAP_SECONDS):
-                await self._run(container_id, ["sh", "-c", _REAP, "clawstead-reap", _mark(session_id)])
-        except GoneError:
-            return
+                await self._run(container_id, command)
         except TimeoutError as error:
             raise EngineError(f"programs still run {_REAP_SECONDS:g} s after they were told to end") from error
 
