@@ -4,7 +4,6 @@ import time
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from clawstead_cli.commands.options import DataDir, Timeout
 from clawstead_cli.console import progress, stderr, stdout
@@ -69,18 +68,13 @@ def _start(platform: Platform, deadline: Deadline) -> bool:
 
 def _print_addresses(platform: Platform) -> None:
     record, token = platform.record, platform.first_token
-    table = Table.grid(padding=(0, 2))
-    table.add_row("API", f"[bold]{record.url}/api/v1[/]")
-    table.add_row(
-        "Admin token",
-        f"[bold]{token}[/]  (shown once, keep it)"
-        if token
-        else "shown at the first start; `clawstead token --new` makes another",
-    )
-    table.add_row("CA to trust", str(record.ca_file))
-    stdout.print(table)
+    again = "shown at the first start; `clawstead token --new` makes another"
+    # Lines, not a table: a table would cut the token to the width of the terminal.
+    stdout.print(f"API          [bold]{record.url}/api/v1[/]")
+    stdout.print(f"Admin token  [bold]{token}[/]  (shown once, keep it)" if token else f"Admin token  {again}")
+    stdout.print(f"CA to trust  {record.ca_file}\n")
     stdout.print(
-        f'\nTry:  curl --cacert "{record.ca_file}" -H "Authorization: Bearer $TOKEN" {record.url}/api/v1/plans\n'
+        f'Try:  curl --cacert "{record.ca_file}" -H "Authorization: Bearer $TOKEN" {record.url}/api/v1/plans\n'
     )
 
 
