@@ -128,10 +128,12 @@ class FakeEngine:
             while (item := await listener.get()) is not None:
                 yield item
         finally:
-            self.listeners.remove(listener)
+            if listener in self.listeners:
+                self.listeners.remove(listener)
 
     async def pull(self, image: str) -> None:
         await self._called("pull")
+        await asyncio.sleep(0.05)
         if image not in self.registry:
             raise ProvisioningError(Reason.IMAGE_MISSING, f"image {image} cannot be pulled: not found")
         self.images[image] = self.registry[image]
@@ -160,7 +162,8 @@ class FakeEngine:
 
     def end_streams(self) -> None:
         """End all event streams, as a restart of the engine does."""
-        for listener in self.listeners:
+        ending, self.listeners = self.listeners, []
+        for listener in ending:
             listener.put_nowait(None)
 
     def _tell(self, container: FakeContainer, happening: Happening, code: int | None = None) -> None:

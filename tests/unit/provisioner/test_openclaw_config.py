@@ -43,7 +43,7 @@ def test_a_new_instance_gets_the_config_of_its_plan(name: str, spec: Any) -> Non
 
 
 def test_what_the_platform_needs_is_put_back_and_what_the_owner_chose_survives() -> None:
-    existing = {
+    existing: Config = {
         "gateway": {
             "port": 1,
             "bind": "loopback",

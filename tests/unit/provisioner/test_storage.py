@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from clawstead_provisioner import files
 from clawstead_provisioner.errors import ProvisioningError
 from clawstead_provisioner.storage import InstanceFiles, Storage
 from clawstead_shared.events import Reason
@@ -121,7 +120,7 @@ async def test_a_full_disk_is_named_and_leaves_the_old_file(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr("clawstead_provisioner.files.os.fsync", full)
     with pytest.raises(ProvisioningError) as refused:
         await disk.write(INSTANCE, InstanceFiles(config="{}"))
     assert refused.value.reason is Reason.DISK_FULL

@@ -39,6 +39,8 @@ async def create(work: Work) -> bool:
     except ImageMissingError as missing:
         tools.pulls.request(missing.image, work.look_again)
         await tools.engine.remove(work.instance_id)
+        if work.made_storage:
+            await tools.storage.remove(work.instance_id)
         await work.say(Phase.PROVISIONING, port=port, progress=Progress(step="pulling the image"))
         return False
     work.container = made

@@ -122,9 +122,11 @@ def _active(situation: Situation, container: Container) -> Step:
         return Step.STOP_TO_RESTART
     if container.status is Status.RESTARTING:
         return Step.NOTHING
-    if situation.ready or _known_ready(situation, container):
-        # A stale one that is held runs on as it is, and what was said about the failed change stays said.
-        return Step.NOTHING if situation.stale and not situation.ready else Step.REPORT_RUNNING
+    known_ready = _known_ready(situation, container)
+    if situation.stale and known_ready:
+        return Step.NOTHING  # the failed change was told with the reason; that stays said
+    if situation.ready or known_ready:
+        return Step.REPORT_RUNNING
     return Step.REPORT_OVERDUE if situation.overdue else Step.AWAIT_READY
 
 

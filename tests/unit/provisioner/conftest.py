@@ -1,0 +1,25 @@
+"""A provisioner on fakes: nothing outside this process, nothing that waits."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_bus import FakeBus
+from tests.support.fake_engine import FakeEngine
+from tests.support.provisioner_rig import FakeGateway, FakeSecrets, Rig, provisioner
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with provisioner(
+        tmp_path,
+        bus=FakeBus(),
+        engine=FakeEngine(),
+        gateway=FakeGateway(),
+        secrets=FakeSecrets(),
+        uid=os.getuid(),
+        installation="test",
+    ) as assembled:
+        yield assembled
