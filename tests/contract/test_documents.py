@@ -71,3 +71,9 @@ def test_asyncapi_references_lead_somewhere() -> None:
 def test_every_event_type_belongs_to_a_topic() -> None:
     for event_type in EventType:
         assert topic_of(event_type)
+
+
+def test_every_decision_is_in_the_index() -> None:
+    pages = ROOT_DIR / "docs" / "adr"
+    index = (pages / "README.md").read_text()
+    assert [page.name for page in pages.glob("0*.md") if f"({page.name})" not in index] == []
