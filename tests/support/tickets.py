@@ -21,18 +21,20 @@ class TicketSigner:
     def public_pem(self) -> bytes:
         return self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
-    def sign(self, instance_id: str, *, age: float = 0, purpose: Purpose = Purpose.TERMINAL, **overrides: Any) -> str:
+    def sign(
+        self, instance_id: str, *, age: float = 0, purpose: str | None = Purpose.TERMINAL, **overrides: Any
+    ) -> str:
         """Return a ticket made ``age`` seconds ago; ``overrides`` replace raw claims, None leaves one out."""
         iat = int(time.time() - age)
         claims = TicketClaims(
             sub=instance_id,
             owner="owner-1",
-            purpose=purpose,
+            purpose=Purpose.TERMINAL,
             jti=str(ULID()),
             iat=iat,
             exp=iat + int(LIFETIME.total_seconds()),
         )
-        payload = {**claims.payload(), **overrides}
+        payload = {**claims.payload(), "purpose": purpose, **overrides}
         return jwt.encode(
             {name: value for name, value in payload.items() if value is not None}, self.key, algorithm=ALGORITHM
         )

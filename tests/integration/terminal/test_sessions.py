@@ -127,7 +127,7 @@ async def test_a_client_that_answers_no_ping_has_vanished(stage: Stage) -> None:
     before = stage.instance.processes()
     client = await stage.open()
     await client.run("sleep 1001 & echo star''ted", "started")
-    client.connection.transport.pause_reading()  # type: ignore[attr-defined]
+    client.connection.transport.pause_reading()
     await stage.left_nothing(before, timeout=5)
 
 
