@@ -1,12 +1,14 @@
 """Stands in for a service program: answers /readyz and obeys SIGTERM, and misbehaves as it is told to.
 
-``CLAWSTEAD_DUMMY_<SERVICE>`` is one of ``crash``, ``unready``, ``migration-fails``.
+``CLAWSTEAD_DUMMY_<SERVICE>`` is one of ``crash``, ``unready``, ``migration-fails``,
+``slow-migration``.
 """
 
 import json
 import os
 import signal
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ def one_shot(arguments: list[str]) -> None:
     if arguments == ["migrate"]:
         if MOOD == "migration-fails":
             sys.exit("no such table: instances")
+        time.sleep(5 if MOOD == "slow-migration" else 0)
         (DATA / "migrated").touch()
         return
     first = not (DATA / "token").exists()

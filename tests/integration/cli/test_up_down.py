@@ -1,7 +1,6 @@
 """``up``, ``down``, ``status``: real supervisord, real nats-server, dummy services."""
 
 import json
-import os
 import signal
 import stat
 
@@ -150,15 +149,25 @@ async def test_up_killed_in_the_foreground_leaves_a_platform_that_the_next_one_f
 
 
 async def test_a_start_killed_half_way_is_completed_by_the_next(installation: Installation) -> None:
-    process = installation.popen("up", "--detach", CLAWSTEAD_DUMMY_HEALTH="unready")
-    await wait_until(lambda: installation.status()["running"], timeout=30)
-    os.kill(process.pid, signal.SIGKILL)
+    process = installation.popen("up", "--detach", CLAWSTEAD_DUMMY_API="slow-migration")
+    await wait_until(lambda: installation.pids().get("nats"), timeout=30)
+    process.kill()
     process.communicate()
-    shown = installation.run("up", "--detach", "--timeout", "4")
-    # The supervisor keeps the environment it was started with, so health stays unready until a fresh start.
-    assert shown.returncode == 1 or "is up already" in shown.stdout
-    installation.run("down")
-    assert "Clawstead is up" in installation.up().stdout
+    assert installation.pids()["api"] is None
+    assert "is up already" in installation.up().stdout
+    assert installation.status()["ready"]
+
+
+async def test_up_on_a_platform_that_is_not_ready_says_so_and_leaves_it_running(installation: Installation) -> None:
+    process = installation.popen("up", "--detach", CLAWSTEAD_DUMMY_HEALTH="unready")
+    await wait_until(lambda: installation.pids().get("terminal"), timeout=30)
+    process.kill()
+    process.communicate()
+    before = installation.pids()
+    result = installation.run("up", "--detach", "--timeout", "3")
+    assert result.returncode == 1
+    assert "health (docker: engine is asleep)" in result.stderr
+    assert installation.pids() == before
 
 
 async def test_an_interrupted_start_stops_what_it_started(installation: Installation) -> None:

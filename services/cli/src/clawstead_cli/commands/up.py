@@ -37,31 +37,34 @@ def up(
     platform = Platform(settings)
     started = time.monotonic()
     with interruptible():
-        if not _start(platform, Deadline.after(timeout)):
-            stdout.print("Clawstead is up already. `clawstead logs SERVICE -f` shows logs, `clawstead down` stops it.")
+        if _start(platform, Deadline.after(timeout)):
+            stdout.print(f"\n[bold green]Clawstead is up[/] after {time.monotonic() - started:.1f} s\n")
             _print_addresses(platform)
-            return
-        stdout.print(f"\n[bold green]Clawstead is up[/] after {time.monotonic() - started:.1f} s\n")
-        _print_addresses(platform)
-        if not detach:
-            _show_logs_until_interrupted(platform, settings)
+            if not detach:
+                _show_logs_until_interrupted(platform, settings)
+        else:
+            stdout.print(
+                "Clawstead is up already. `clawstead logs SERVICE -f` shows logs, `clawstead down` stops it.\n"
+            )
+            _print_addresses(platform)
 
 
 def _start(platform: Platform, deadline: Deadline) -> bool:
-    """Start what does not run; False when all of it ran before."""
+    """Bring everything up; False when it ran before, and belongs to who started it."""
     try:
         with progress() as shown:
             shown.waiting("other clawstead commands on this installation")
             with platform.exclusive(deadline):
-                if platform.running and all(service.pid for service in platform.status().services):
-                    return False
-                platform.start(shown, deadline)
-                return True
+                ran_before = platform.running
+                if not (ran_before and platform.status().ready):
+                    platform.start(shown, deadline)
+                return not ran_before
     except BaseException as error:
         if platform.first_token:
             stdout.print(f"The admin token was made, it is shown only now: {platform.first_token}")
         if isinstance(error, KeyboardInterrupt):
-            stderr.print("interrupted while starting; everything is stopped")
+            left = "; the platform runs on" if platform.running else "; everything is stopped"
+            stderr.print(f"interrupted while starting{left}")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         raise
 
