@@ -37,7 +37,7 @@ make_root() {
     [ -s "$work/sources.list" ] || fail "apt knows no repository of $codename: run 'apt-get update'"
     mmdebstrap --quiet --variant=apt --include=ca-certificates "$codename" "$work/root.tar" "$work/sources.list" \
         || fail "the Debian root was not made"
-    docker import "$work/root.tar" "$ROOT_IMAGE" >/dev/null
+    docker import --change "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "$work/root.tar" "$ROOT_IMAGE" >/dev/null
     rm "$work/root.tar"
     say "$ROOT_IMAGE is ready"
 }
