@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import httpx
 import pytest
@@ -36,9 +36,7 @@ async def remote(api: Api) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def _no_signals() -> object:
-    import contextlib  # noqa: PLC0415
-
-    return contextlib.nullcontext()
+    return nullcontext()
 
 
 @asynccontextmanager

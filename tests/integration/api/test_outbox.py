@@ -127,7 +127,9 @@ async def test_events_of_an_instance_keep_their_order(api: Api, client: httpx.As
     generations = [
         (await bus.jetstream.get_msg(STATE_STREAM, seq=sequence)).data for sequence in range(1, await stored(bus) + 1)
     ]
-    assert [f'"generation":{number}'.encode() in data for number, data in enumerate(generations, start=1)] == [True] * 5
+    assert [f'"generation":{number}'.encode() in (data or b"") for number, data in enumerate(generations, start=1)] == [
+        True
+    ] * 5
 
 
 async def test_the_trace_of_the_request_goes_on_with_the_event(api: Api, client: httpx.AsyncClient, bus: Bus) -> None:

@@ -1,7 +1,6 @@
 """The projector on a real bus: happy, duplicate, out of order, poison, and a restart that missed events."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -37,11 +36,11 @@ async def history(database: Database) -> list[EventRow]:
 
 async def settled(bus: Bus) -> bool:
     info = await bus.jetstream.consumer_info(STATE_STREAM, API.durable)
-    return info.num_pending == 0 and info.num_ack_pending == 0
+    return (info.num_pending, info.num_ack_pending) == (0, 0)
 
 
 @pytest.fixture
-async def projector(api: Api, bus: Bus) -> AsyncIterator[Projector]:
+async def projector(api: Api, bus: Bus) -> Projector:
     """A projector that consumes from the real bus."""
     projector = Projector(api.database, bus, api.feed, wake=lambda: None)
     subscribe(bus, projector)
@@ -104,8 +103,8 @@ async def test_any_order_ends_in_the_newest_state(api: Api) -> None:
     for number, phase in enumerate([Phase.PROVISIONING, Phase.STARTING, Phase.RUNNING]):
         event = observed_event(make_observed(instance_id, phase=phase))
         await api.bus.publish(replace(event, time=start + timedelta(seconds=number)))
-    for event in reversed(api.bus.events):
-        await api.projector.take_in(event)
+    for published in reversed(api.bus.events):
+        await api.projector.take_in(published)
     status = await status_of(api.database, instance_id)
     assert status is not None
     assert (status.phase, status.updated_at) == ("running", start + timedelta(seconds=2))

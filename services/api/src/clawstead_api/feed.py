@@ -8,7 +8,7 @@ nothing; one that takes nothing at all is cut by the response's send timeout.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from clawstead_api.errors import TooManyStreamsError
@@ -94,7 +94,7 @@ class Feed:
         for waiter in self._waiting:
             waiter.set()
 
-    async def follow(self, interest: Interest, after: int | None) -> AsyncIterator[Item]:
+    async def follow(self, interest: Interest, after: int | None) -> AsyncGenerator[Item, None]:
         """Yield events after sequence ``after`` (None: from now on) until the feed or the instance ends.
 
         Raises:

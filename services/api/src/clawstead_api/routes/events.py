@@ -1,7 +1,7 @@
 """What happened and what happens: history as JSON, the live feed as server-sent events."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
@@ -35,7 +35,12 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/events", summary="Follow all your instances", response_class=EventSourceResponse, responses=STREAM)
+@router.get(
+    "/events",
+    summary="Follow all your instances, from now on",
+    response_class=EventSourceResponse,
+    responses={**STREAM, **problems()},
+)
 async def follow_all(feed: OnFeed, caller: ByCaller, last_event_id: LastEventId = None) -> EventSourceResponse:
     return _stream(feed, Interest(caller.owner_id), last_event_id)
 
@@ -74,8 +79,7 @@ async def list_events(
 async def show_health(
     instance_id: InstanceId, desk: AtDesk, caller: ByCaller, since: AwareDatetime | None = None, limit: Limit = 100
 ) -> HealthHistory:
-    when: datetime | None = since
-    return await history.health(desk, caller, instance_id, since=when, limit=limit)
+    return await history.health(desk, caller, instance_id, since=since, limit=limit)
 
 
 def _stream(feed: Feed, interest: Interest, after: int | None) -> EventSourceResponse:
@@ -87,7 +91,9 @@ def _stream(feed: Feed, interest: Interest, after: int | None) -> EventSourceRes
 
 async def _messages(feed: Feed, interest: Interest, after: int | None) -> AsyncIterator[ServerSentEvent]:
     try:
-        async for item in feed.follow(interest, after):
-            yield ServerSentEvent(item.json, event=item.topic, id=str(item.sequence))
+        # Closed at once when the client leaves, so that its place is free again.
+        async with aclosing(feed.follow(interest, after)) as items:
+            async for item in items:
+                yield ServerSentEvent(item.json, event=item.topic, id=str(item.sequence))
     except DatabaseUnavailableError:
         return  # The client resumes where it was cut.
