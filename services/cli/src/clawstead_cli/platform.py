@@ -208,7 +208,7 @@ class Platform:
             waiting = [service for service in services if not service.ready]
             if not waiting:
                 return
-            progress.waiting(_sentence(waiting))
+            progress.waiting(_sentence(waiting, brief=True))
             for service in waiting:
                 if service.pid:
                     seen[service.name].add(service.pid)
@@ -232,8 +232,11 @@ class Platform:
         return ServiceStatus(info.name, info.state, info.pid, info.uptime_seconds, answer.ready, waiting)
 
 
-def _sentence(waiting: list[ServiceStatus]) -> str:
-    return "; ".join(
-        f"{service.name} ({', '.join(f'{condition}: {why}' for condition, why in service.waiting.items())})"
-        for service in waiting
-    )
+def _sentence(waiting: list[ServiceStatus], *, brief: bool = False) -> str:
+    return ", ".join(_clause(service, brief=brief) for service in waiting)
+
+
+def _clause(service: ServiceStatus, *, brief: bool) -> str:
+    # Not answering is what every service does at first; the display has room for what is worth reading.
+    why = [f"{name}: {reason}" for name, reason in service.waiting.items() if not (brief and reason == readyz.SILENT)]
+    return f"{service.name} ({', '.join(why)})" if why else service.name

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 
+SILENT = "does not answer yet"
 _TIMEOUT_SECONDS = 1.0
 _OK = 200
 
@@ -24,7 +25,7 @@ def probe(host: str, port: int) -> Readiness:
         response = connection.getresponse()
         body = response.read(65536)
     except (OSError, HTTPException):
-        return Readiness(False, {"http": "does not answer yet"})
+        return Readiness(False, {"http": SILENT})
     finally:
         connection.close()
     if response.status == _OK:
