@@ -26,8 +26,7 @@ async def create(work: Work) -> bool:
         opened = await tools.storage.open(work.instance_id)
         work.made_storage = work.made_storage or not opened.existed
         files = blueprint.files(opened.files)
-        if work.unasked:
-            work.memory.count_restart()
+        work.memory.count_restarts(work.unasked)
         made, *_ = await all_of(
             tools.engine.create(blueprint.spec),
             tools.storage.write(work.instance_id, files),
@@ -63,8 +62,7 @@ async def start(work: Work) -> bool:
         opened = await tools.storage.open(work.instance_id)
         await tools.storage.write(work.instance_id, blueprint.files(opened.files))
     cause = work.exit_cause if work.unasked else None
-    if work.unasked:
-        memory.count_restart()
+    memory.count_restarts(work.unasked)
     memory.begin_start()
     try:
         # Said at the same time, so that the edge prepares the route while the engine starts the container.
@@ -89,7 +87,7 @@ async def await_ready(work: Work) -> bool:
         reason = last.reason
     await work.say(Phase.STARTING, started=True, unasked=work.unasked, reason=reason, exit_cause=cause)
     if work.unasked:
-        memory.count_restart()
+        memory.count_restarts(work.unasked)
         memory.end_noted()
     if work.unasked or not work.tools.boots.watching(work.instance_id):
         _watch(work)

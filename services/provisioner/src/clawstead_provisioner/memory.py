@@ -27,6 +27,8 @@ class Memory:
     """Whether ``last`` was read from the bus."""
     exit: ExitCause | None = None
     """How the container ended last, as an engine event told; None once that was dealt with."""
+    ends: int = 0
+    """How often it ended since that was dealt with: the engine may restart it faster than we look."""
     out_of_memory_at: datetime | None = None
     """When the engine told that a process of the container was killed for its memory."""
     ready: str | None = None
@@ -58,22 +60,24 @@ class Memory:
         killed = self.out_of_memory_at
         oom = code == _SIGKILL_CODE and killed is not None and at - killed < _OOM_BEFORE_END
         self.exit = ExitCause(code=code, oom_killed=oom, finished_at=at)
+        self.ends += 1
         self.ready = self.overdue = None
         return True
 
     def end_noted(self) -> None:
         """Drop the end of a start: it was dealt with."""
         self.exit = self.out_of_memory_at = None
+        self.ends = 0
 
-    def count_restart(self) -> None:
-        """Remember a start that nobody asked for."""
-        self.restarts.append(self.clock())
+    def count_restarts(self, number: int) -> None:
+        """Remember starts that nobody asked for."""
+        self.restarts.extend([self.clock()] * number)
 
     def restarts_within_window(self) -> int:
-        """Return how often it was started again lately."""
+        """Return how often it was started again lately, the last end not counted."""
         while self.restarts and self.restarts[0] < self.clock() - RESTART_WINDOW_SECONDS:
             self.restarts.popleft()
-        return len(self.restarts)
+        return len(self.restarts) + max(self.ends - 1, 0)
 
     def hold(self, generation: int) -> float:
         """Remember that a generation failed; return the seconds until it may be tried again."""

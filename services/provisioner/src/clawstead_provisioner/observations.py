@@ -57,7 +57,7 @@ class Observations:
         container: Container | None = None,
         port: int | None = None,
         started: bool = False,
-        unasked: bool = False,
+        unasked: int = 0,
         reason: Reason | None = None,
         message: str | None = None,
         exit_cause: ExitCause | None = None,
@@ -65,8 +65,8 @@ class Observations:
     ) -> None:
         """Say that an instance is in ``phase``, unless that was said last.
 
-        ``started`` says that the container's present start is the one meant; ``unasked`` that nobody asked
-        for the start that this is about.
+        ``started`` says that the container's present start is the one meant; ``unasked`` is the number
+        of starts since the last word that nobody asked for.
 
         Raises:
             TransientError: the bus did not confirm; it may or may not be said.
@@ -90,7 +90,7 @@ class Observations:
                 port=port if phase is not Phase.REMOVED else None,
                 boot_grace_seconds=desired.spec.limits.boot_grace_seconds,
                 image_digest=container.image_digest if container else None,
-                restart_count=restarts + (1 if unasked else 0),
+                restart_count=restarts + unasked,
                 exit=exit_cause or (last.exit if last and phase is not Phase.REMOVED else None),
                 progress=progress,
             ),

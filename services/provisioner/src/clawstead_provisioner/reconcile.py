@@ -138,7 +138,7 @@ class Reconciler:
             step = decide(situation)
             if step is Step.NOTHING:
                 return False
-            work.unasked = ended_unasked(situation)
+            work.unasked = max(work.memory.ends, 1) if ended_unasked(situation) else 0
             started = time.perf_counter()
             with _TRACER.start_as_current_span(f"provision.{step}"):
                 again = await _STEPS[step](work)

@@ -56,8 +56,8 @@ class Work:
     container: Container | None = None
     prepared: str | None = None
     """Id of the container whose files were written in this run."""
-    unasked: bool = False
-    """The instance ended, or is on another start than the one known, and nobody asked for that."""
+    unasked: int = 0
+    """How often the instance ended since the start that is known, without anybody asking for that."""
     made_storage: bool = False
     """The instance's directories did not exist before this run."""
 

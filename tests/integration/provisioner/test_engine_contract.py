@@ -1,0 +1,225 @@
+"""What every engine keeps: one suite, run on the fake and on Docker."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clawstead_provisioner.adapters.docker_engine import DockerEngine
+from clawstead_provisioner.errors import ImageMissingError, PortTakenError, ProvisioningError, VanishedError
+from clawstead_provisioner.port_allocation import candidates, is_free
+from clawstead_provisioner.ports import EngineEvent, Happening, Status
+from clawstead_provisioner.spec import ContainerSpec, Site, container_spec
+from clawstead_provisioner.storage import Storage
+from clawstead_shared.events import Reason
+from tests.support.factories import STANDIN_IMAGE, make_desired, make_spec
+from tests.support.fake_engine import FakeEngine
+from tests.support.wait import wait_until
+
+SOON = timedelta(seconds=5)
+
+
+@dataclass
+class World:
+    """One engine, and how to ask it for containers."""
+
+    engine: Any
+    site: Site
+    storage: Storage
+
+    async def spec(self, image: str = STANDIN_IMAGE) -> ContainerSpec:
+        desired = make_desired()
+        instance_id = desired.instance_id
+        desired = desired.model_copy(update={"spec": make_spec(instance_id, image=image)})
+        await self.storage.open(instance_id)
+        port = next(port for port in candidates(instance_id, 10000, 20000) if is_free("127.0.0.1", port))
+        return container_spec(desired, self.site, port, gateway_token="t", config=[], secrets_digest="")
+
+    async def started(self) -> ContainerSpec:
+        spec = await self.spec()
+        await self.engine.start((await self.engine.create(spec)).id)
+        return spec
+
+    async def status(self, spec: ContainerSpec) -> Status | None:
+        container = await self.engine.inspect(spec.instance_id)
+        return container.status if container else None
+
+
+@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.docker)])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    installation, engine = "fake", FakeEngine()
+    if request.param == "docker":
+        request.getfixturevalue("standin")
+        installation = request.getfixturevalue("installation")
+        engine = DockerEngine(installation)  # type: ignore[assignment]
+    site = Site(installation, "127.0.0.1", IPv4Network("10.212.0.0/15"), 10000, tmp_path / "instances", 345)
+    return World(engine, site, Storage(tmp_path / "instances"))
+
+
+async def test_a_created_container_is_as_specified_and_does_not_run(world: World) -> None:
+    spec = await world.spec()
+    made = await world.engine.create(spec)
+    assert made == await world.engine.inspect(spec.instance_id)
+    assert (made.status, made.port, made.fingerprint) == (Status.CREATED, spec.port, spec.fingerprint)
+    assert (made.started_at, made.active) == (None, False)
+
+
+async def test_creating_again_returns_what_is_there(world: World) -> None:
+    spec = await world.spec()
+    assert await world.engine.create(spec) == await world.engine.create(spec)
+
+
+async def test_starting_again_is_success_and_no_new_start(world: World) -> None:
+    spec = await world.started()
+    first = await world.engine.inspect(spec.instance_id)
+    await world.engine.start(first.id)
+    assert await world.engine.inspect(spec.instance_id) == first
+    assert first.status is Status.RUNNING
+    assert first.started_at is not None
+
+
+async def test_a_stopped_container_says_how_it_ended_and_starts_again(world: World) -> None:
+    spec = await world.started()
+    container = await world.engine.inspect(spec.instance_id)
+    await world.engine.stop(container.id, SOON)
+    await world.engine.stop(container.id, SOON)
+    stopped = await world.engine.inspect(spec.instance_id)
+    assert stopped.status is Status.EXITED
+    assert stopped.finished_at is not None
+    await world.engine.start(container.id)
+    again = await world.engine.inspect(spec.instance_id)
+    assert again.status is Status.RUNNING
+    assert again.started_at > container.started_at
+
+
+async def test_removing_is_total_and_repeatable(world: World) -> None:
+    spec = await world.started()
+    await world.engine.remove(spec.instance_id)
+    await world.engine.remove(spec.instance_id)
+    assert await world.engine.inspect(spec.instance_id) is None
+    assert await world.engine.list() == []
+
+
+async def test_what_does_not_exist_is_no_error_except_to_start(world: World) -> None:
+    await world.engine.stop("f" * 64, SOON)
+    assert await world.engine.logs("f" * 64, 10) == ""
+    with pytest.raises(VanishedError):
+        await world.engine.start("f" * 64)
+
+
+async def test_everything_of_ours_is_listed(world: World) -> None:
+    running, created = await world.started(), await world.spec()
+    await world.engine.create(created)
+    listed = {item.instance_id: item for item in await world.engine.list()}
+    assert listed[running.instance_id].status is Status.RUNNING
+    assert listed[running.instance_id].port == running.port
+    assert listed[created.instance_id].status is Status.CREATED
+    assert len(listed) == 2
+
+
+async def test_a_missing_image_is_told_apart_and_its_network_can_be_removed(world: World) -> None:
+    spec = await world.spec(image="clawstead-nothing:test")
+    with pytest.raises(ImageMissingError):
+        await world.engine.create(spec)
+    assert [item.container_id for item in await world.engine.list()] == [None]
+    await world.engine.remove(spec.instance_id)
+    assert await world.engine.list() == []
+
+
+async def test_a_taken_port_is_told_apart_and_the_container_stays_created(world: World) -> None:
+    spec = await world.spec()
+    made = await world.engine.create(spec)
+    if isinstance(world.engine, FakeEngine):
+        world.engine.foreign_ports.add(spec.port)
+    with socket.create_server(("127.0.0.1", spec.port)), pytest.raises(PortTakenError):
+        await world.engine.start(made.id)
+    assert await world.status(spec) is Status.CREATED
+
+
+async def test_an_image_that_cannot_be_pulled_says_why(world: World) -> None:
+    with pytest.raises(ProvisioningError, match="cannot be pulled") as refused:
+        await world.engine.pull("127.0.0.1:1/nothing:1")
+    assert refused.value.reason is Reason.IMAGE_MISSING
+    assert await world.engine.labels("127.0.0.1:1/nothing:1") is None
+    assert await world.engine.labels(STANDIN_IMAGE) is not None
+
+
+async def test_what_happens_is_told_in_order(world: World) -> None:
+    told: list[EngineEvent] = []
+    since = datetime.now(UTC)
+
+    async def listen() -> None:
+        async for event in world.engine.events(since):
+            told.append(event)  # noqa: PERF401 - looked at while it grows
+
+    listening = asyncio.create_task(listen())
+    spec = await world.started()
+    container = await world.engine.inspect(spec.instance_id)
+    await world.engine.stop(container.id, SOON)
+    await world.engine.remove(spec.instance_id)
+    await wait_until(lambda: len(told) >= 3)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    assert [event.happening for event in told] == [Happening.STARTED, Happening.DIED, Happening.DESTROYED]
+    assert {event.instance_id for event in told} == {spec.instance_id}
+    assert told[1].exit_code is not None
+    assert since - timedelta(seconds=1) < told[0].at <= told[1].at
+
+
+async def test_removing_ends_a_stop_that_waits(world: World) -> None:
+    spec = await world.spec()
+    config = world.site.instances_source / spec.instance_id / "config" / "standin"
+    config.mkdir()
+    (config / "ignore-term").touch()
+    if isinstance(world.engine, FakeEngine):
+        world.engine.ends_after = timedelta(hours=1)
+    container = await world.engine.create(spec)
+    await world.engine.start(container.id)
+    stopping = asyncio.create_task(world.engine.stop(container.id, timedelta(minutes=5)))
+    await asyncio.sleep(0.3)
+    assert not stopping.done()
+    async with asyncio.timeout(10):
+        await world.engine.remove(spec.instance_id)
+        await stopping
+    assert await world.status(spec) is None
+
+
+async def test_stops_that_wait_hold_no_other_call(world: World) -> None:
+    if isinstance(world.engine, FakeEngine):
+        world.engine.ends_after = timedelta(hours=1)
+    specs = []
+    for _ in range(2):
+        spec = await world.spec()
+        config = world.site.instances_source / spec.instance_id / "config" / "standin"
+        config.mkdir()
+        (config / "ignore-term").touch()
+        await world.engine.start((await world.engine.create(spec)).id)
+        specs.append(spec)
+    containers = [await world.engine.inspect(spec.instance_id) for spec in specs]
+    # More than there are threads for ordinary calls.
+    stops = [asyncio.create_task(world.engine.stop(containers[n % 2].id, timedelta(minutes=5))) for n in range(20)]
+    await asyncio.sleep(0.2)
+    async with asyncio.timeout(5):
+        assert await world.status(specs[0]) is Status.RUNNING
+    for spec in specs:
+        await world.engine.remove(spec.instance_id)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*stops)
+
+
+async def test_the_last_lines_of_output_are_returned(world: World) -> None:
+    spec = await world.started()
+    container = await world.engine.inspect(spec.instance_id)
+    if isinstance(world.engine, FakeEngine):
+        world.engine.containers[spec.instance_id].output = "one\nstandin: listening on 18789"
+
+    async def said() -> str:
+        return str(await world.engine.logs(container.id, 1))
+
+    assert "listening" in await wait_until(said)
