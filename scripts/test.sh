@@ -2,7 +2,7 @@
 # Sets up what is missing, then runs every check and every test, all of them even when one fails, and sums up.
 set -uo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 failed=0
 summary=()
