@@ -86,25 +86,26 @@ class DockerExec:
     async def reap(self, container_id: str, session_id: str) -> None:
         """See ``Containers.reap``."""
         command = ["sh", "-c", _REAP, "clawstead-reap", _mark(session_id)]
-        for tries_left in reversed(range(_REAP_TRIES)):
+        try:
+            async with asyncio.timeout(_REAP_SECONDS):
+                await self._reap(container_id, command)
+        except GoneError:
+            return
+        except TimeoutError as error:
+            raise EngineError(f"programs still run {_REAP_SECONDS:g} s after they were told to end") from error
+
+    async def _reap(self, container_id: str, command: Sequence[str]) -> None:
+        # In a container without a free process id an exec sometimes starts, and sometimes does not.
+        for _ in range(_REAP_TRIES - 1):
             try:
-                await self._reap_once(container_id, command)
+                await self._run(container_id, command)
             except GoneError:
-                return
+                raise
             except EngineError:
-                # In a container without a free process id an exec sometimes starts, and sometimes does not.
-                if not tries_left:
-                    raise
                 await asyncio.sleep(_REAP_PAUSE_SECONDS)
             else:
                 return
-
-    async def _reap_once(self, container_id: str, command: Sequence[str]) -> None:
-        try:
-            async with asyncio.timeout(_REAP_SECONDS):
-                await self._run(container_id, command)
-        except TimeoutError as error:
-            raise EngineError(f"programs still run {_REAP_SECONDS:g} s after they were told to end") from error
+        await self._run(container_id, command)
 
     async def _require_ours(self, container_id: str, instance_id: str) -> None:
         container = await self._engine.call("GET", f"{_container_path(container_id)}/json")
