@@ -26,7 +26,7 @@ def request(**fields: Any) -> CreateInstance:
     [
         "openclaw:local",
         "openclaw",
-        "ghcr.io/openclaw/openclaw:2026.9.6",
+        "registry.example/openclaw/openclaw:2026.9.6",
         "localhost:5000/a/b_c-d.e:T-1",
         "x@sha256:" + "a" * 64,
         "x:tag@sha256:" + "0" * 64,

@@ -14,6 +14,7 @@ ENTRY = {
     "level": "info",
     "service": "provisioner",
     "instance_id": "01abc",
+    "reason": None,
     "trace_id": "f" * 32,
     "span_id": "f" * 16,
 }

@@ -33,7 +33,7 @@ def render(name: str, line: str) -> Text:
     text.append(f"{level:<8} " if level != "info" else "", style=_LEVELS.get(level, ""))
     text.append(_plain(entry.get("event", "")), style=_LEVELS.get(level, "bold"))
     for key, value in entry.items():
-        if key not in _SHOWN_APART:
+        if key not in _SHOWN_APART and value is not None:
             text.append(f" {_plain(key)}=", style="bright_black")
             text.append(_plain(value)[:_FIELD_CHARACTERS])
     if exception := entry.get("exception"):
