@@ -43,17 +43,4 @@ def load_schema() -> None:
 @cache
 def _validator() -> Draft7Validator:
     text = files("clawstead_provisioner").joinpath("schemas", SCHEMA).read_bytes()
-    return Draft7Validator(_relaxed(json.loads(text)), mask="the value")
-
-
-def _relaxed(node: Any) -> Any:
-    """Return the schema without ``required`` for what has a default: it describes the config after defaults."""
-    if isinstance(node, list):
-        return [_relaxed(child) for child in node]
-    if not isinstance(node, dict):
-        return node
-    relaxed = {key: _relaxed(child) for key, child in node.items()}
-    required, properties = node.get("required"), node.get("properties")
-    if isinstance(required, list) and isinstance(properties, dict):
-        relaxed["required"] = [name for name in required if "default" not in properties.get(name, {})]
-    return relaxed
+    return Draft7Validator(json.loads(text), mask="the value")
