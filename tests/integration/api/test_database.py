@@ -12,12 +12,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from clawstead_api import schema
+from clawstead_api.app import watch_database
 from clawstead_api.database import Database
 from clawstead_api.errors import DatabaseUnavailableError
 from clawstead_api.tables import Table
+from clawstead_shared.admin import Readiness
 from tests.support.api import Api
 from tests.support.ports import free_port
 from tests.support.postgres_server import PostgresServer
+from tests.support.wait import wait_until
 
 BODY = {"name": "claw", "plan": "pro"}
 
@@ -106,8 +109,11 @@ async def test_commands_at_once_make_one_generation_each(api: Api, client: httpx
 async def test_a_database_that_is_not_there_is_unavailable() -> None:
     database = Database(f"postgresql://clawstead@127.0.0.1:{free_port()}/none")
     with pytest.raises(DatabaseUnavailableError):
-        async with database.read() as session:
-            await (await session.connection()).execute(text("SELECT 1"))
+        await database.require_reachable()
+    readiness = Readiness()
+    watching = asyncio.create_task(watch_database(database, readiness))
+    await wait_until(lambda: "database" in readiness.waiting)
+    watching.cancel()
     await database.close()
 
 
@@ -121,8 +127,7 @@ async def test_a_server_that_restarts_is_503_and_then_works_again(tmp_path: Path
         await api.prepare()
         async with api.client() as client:
             assert (await client.post("/instances", json=BODY)).status_code == 202
-            async with database.read() as session:
-                await (await session.connection()).execute(text("SELECT 1"))
+            await database.require_reachable()
             killer = Database(server.url())
             async with killer.read() as session:
                 await (await session.connection()).execute(

@@ -185,7 +185,7 @@ async def test_a_request_while_the_bus_is_away_is_accepted_and_told_later(
     await wait_until(lambda: not bus.connected)
     during = await create(client)
     running_relay.wake()
-    assert len(await waiting(api)) == 2
+    assert len(await waiting(api)) == 1
     nats_server.start()
 
     async def told() -> bool:

@@ -159,7 +159,7 @@ async def test_an_open_stream_does_not_hold_up_a_stop(process: Process, client: 
 
 def test_the_first_token_is_printed_once_and_stored_as_a_hash(process: Process) -> None:
     process.environment.pop("CLAWSTEAD_ADMIN_TOKEN")
-    first = json.loads(process.run("admin-token").stdout)
+    first = json.loads(process.run("admin-token", CLAWSTEAD_ADMIN_TOKEN="").stdout)
     assert first["created"] is True
     assert first["token"].startswith("claw_")
     assert len(first["token"]) == 5 + 64

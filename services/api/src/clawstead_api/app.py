@@ -36,12 +36,14 @@ from clawstead_api.settings import Settings
 from clawstead_api.subscribers import subscribe
 from clawstead_api.tables import Event
 from clawstead_api.tickets import TicketIssuer
-from clawstead_shared.admin import admin_routes
+from clawstead_shared.admin import Readiness, admin_routes
 from clawstead_shared.service import Service
 
 log = structlog.get_logger()
 
 NAME = "api"
+_DATABASE = "database"
+_WATCH_SECONDS = 5.0
 _HOUSEKEEPING_SECONDS = 3600.0
 
 
@@ -71,7 +73,7 @@ async def run(service: Service, settings: Settings) -> None:
     try:
         await service.connect()
         await projector.catch_up()
-        await service.run(relay.run(), keys.run(), housekeeping(database))
+        await service.run(relay.run(), keys.run(), watch_database(database, service.readiness), housekeeping(database))
     finally:
         await feed.close()
         await database.close()
@@ -135,6 +137,17 @@ def stored_events(database: Database) -> Any:
             return list(await repository.events_after(session, interest, after, limit))
 
     return fetch
+
+
+async def watch_database(database: Database, readiness: Readiness) -> None:
+    """Say in ``/readyz`` whether the database answers."""
+    while True:
+        try:
+            await database.require_reachable()
+            readiness.met(_DATABASE)
+        except DatabaseUnavailableError as error:
+            readiness.unmet(_DATABASE, error.reason)
+        await asyncio.sleep(_WATCH_SECONDS)
 
 
 async def housekeeping(database: Database) -> None:

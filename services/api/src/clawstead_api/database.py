@@ -47,7 +47,12 @@ class Database:
                 "command_timeout": 10,
                 "server_settings": {"application_name": "clawstead-api", "lock_timeout": "3000"},
             }
-        options: dict[str, Any] = {"connect_args": connect, "max_overflow": 0, "pool_timeout": _POOL_SECONDS}
+        options: dict[str, Any] = {
+            "connect_args": connect,
+            "max_overflow": 0,
+            "pool_timeout": _POOL_SECONDS,
+            "hide_parameters": True,  # an error that is logged must not show what was stored
+        }
         writers = 1 if self.is_sqlite else _POSTGRESQL_WRITERS
         self._writer = create_async_engine(parsed, pool_size=writers, **options)
         self._reader = create_async_engine(
@@ -92,6 +97,15 @@ class Database:
                 return await work(session)
         async with self.write() as session:
             return await work(session)
+
+    async def require_reachable(self) -> None:
+        """Check that the database answers.
+
+        Raises:
+            DatabaseUnavailableError: it does not.
+        """
+        async with self.read() as session:
+            await (await session.connection()).execute(text("SELECT 1"))
 
     async def on_connection(self, work: Callable[[Connection], T]) -> T:
         """Run synchronous ``work`` on a writing connection, committed when it returns; for migrations.

@@ -93,8 +93,7 @@ async def create(desk: Desk, caller: Caller, request: CreateInstance) -> Instanc
                 gateway_token=desk.vault.lock(token),
             )
         )
-        outbox.put_secrets(session, instance.id, sealed)
-        return _accepted(session, desk, caller, (instance, None), EventType.CREATED)
+        return _accepted(session, desk, caller, (instance, None), type_=EventType.CREATED, sealed=sealed)
 
     view = await desk.database.transact(work)
     desk.wake()
@@ -124,12 +123,13 @@ async def change(desk: Desk, caller: Caller, instance_id: str, request: ChangeIn
             channel=request.value("channel", spec.channel),
             provider=request.value("ai_provider", spec.provider),
         )
+        sealed = None
         if sealing_key:
-            await _reseal(session, desk, instance, request, sealing_key)
+            sealed = await _reseal(session, desk, instance, request, sealing_key)
         elif before == (instance.name, instance.plan, instance.spec):
             return instance_view(instance, status, desk.edge)
-        instance.generation += 1
-        return _accepted(session, desk, caller, (instance, status), EventType.RECONFIGURED)
+        _next_generation(instance)
+        return _accepted(session, desk, caller, (instance, status), type_=EventType.RECONFIGURED, sealed=sealed)
 
     view = await desk.database.transact(work)
     desk.wake()
@@ -153,12 +153,12 @@ async def command(desk: Desk, caller: Caller, instance_id: str, order: Command) 
             idempotency.remember(session, caller.once, view.model_dump(mode="json"))
             return view
         instance.desired_state = transition.desired_state
-        instance.generation += 1
+        _next_generation(instance)
         if order is Command.RESTART:
             _request_restart(instance, status)
         if transition.desired_state is DesiredState.RUNNING and (plan := desk.plans.get(instance.plan)):
             instance.spec = respecified(instance, plan, desk.edge)
-        return _accepted(session, desk, caller, (instance, status), EVENT_TYPES[order])
+        return _accepted(session, desk, caller, (instance, status), type_=EVENT_TYPES[order])
 
     view = await desk.database.transact(work)
     desk.wake()
@@ -223,13 +223,23 @@ def _new_instance(desk: Desk, caller: Caller, request: CreateInstance, plan: Pla
     return instance
 
 
+def _next_generation(instance: Instance) -> None:
+    instance.generation += 1
+    instance.updated_at = datetime.now(UTC)
+
+
 def _accepted(
-    session: AsyncSession, desk: Desk, caller: Caller, known: repository.Known, type_: EventType
+    session: AsyncSession,
+    desk: Desk,
+    caller: Caller,
+    known: repository.Known,
+    *,
+    type_: EventType,
+    sealed: bytes | None = None,
 ) -> InstanceView:
     instance, status = known
-    instance.updated_at = datetime.now(UTC)
     desired = desired_of(instance, actor=caller.principal.actor, request_id=caller.request_id)
-    outbox.publish(session, type_, desired)
+    outbox.publish(session, type_, desired, sealed)
     view = instance_view(instance, status, desk.edge)
     idempotency.remember(session, caller.once, view.model_dump(mode="json"))
     return view
@@ -248,7 +258,7 @@ def _checked_change(desk: Desk, instance: Instance, request: ChangeInstance) -> 
 
 async def _reseal(
     session: AsyncSession, desk: Desk, instance: Instance, request: ChangeInstance, sealing_key: bytes
-) -> None:
+) -> bytes:
     secret = await session.get_one(Secret, instance.id)
     token = desk.vault.unlock(secret.gateway_token)
     if token is None:
@@ -257,7 +267,7 @@ async def _reseal(
     clear = InstanceSecrets(gateway_token=SecretStr(token), bot_token=request.bot_token, api_key=request.api_key)
     secret.sealed = seal(clear, sealing_key)
     secret.revision = instance.secret_revision = instance.secret_revision + 1
-    outbox.put_secrets(session, instance.id, secret.sealed)
+    return secret.sealed
 
 
 def _request_restart(instance: Instance, status: Status | None) -> None:

@@ -50,14 +50,8 @@ PENDING = Gauge("clawstead_outbox_pending", "Outbox rows that wait for the bus")
 class Action(StrEnum):
     """What a row asks of the relay."""
 
-    PUT_SECRETS = "put_secrets"
     PUBLISH = "publish"
     FORGET_SECRETS = "forget_secrets"
-
-
-def put_secrets(session: AsyncSession, instance_id: str, sealed: bytes) -> None:
-    """Have the sealed secrets stored on the bus; add before the event that refers to them."""
-    session.add(_row(Action.PUT_SECRETS, instance_id, sealed=sealed))
 
 
 def forget_secrets(session: AsyncSession, instance_id: str) -> None:
@@ -65,8 +59,8 @@ def forget_secrets(session: AsyncSession, instance_id: str) -> None:
     session.add(_row(Action.FORGET_SECRETS, instance_id))
 
 
-def publish(session: AsyncSession, type_: EventType, desired: Desired) -> None:
-    """Have ``desired`` published, in the trace of the current span."""
+def publish(session: AsyncSession, type_: EventType, desired: Desired, sealed: bytes | None = None) -> None:
+    """Have ``desired`` published, in the trace of the current span, and before it the secrets it refers to."""
     session.add(
         _row(
             Action.PUBLISH,
@@ -74,6 +68,7 @@ def publish(session: AsyncSession, type_: EventType, desired: Desired) -> None:
             event_id=new_event_id(),
             event_type=type_,
             payload=desired.model_dump_json(),
+            sealed=sealed,
         )
     )
 
@@ -186,11 +181,11 @@ class Relay:
     async def _carry_out(self, row: Outbox) -> None:
         with continued_trace(row.traceparent):
             match Action(row.action):
-                case Action.PUT_SECRETS:
-                    await self._secrets.put(row.instance_id, row.sealed or b"")
                 case Action.FORGET_SECRETS:
                     await self._secrets.forget(row.instance_id)
                 case Action.PUBLISH:
+                    if row.sealed:
+                        await self._secrets.put(row.instance_id, row.sealed)
                     await self._sink.publish(_event_of(row))
 
     async def _delete(self, ids: list[int]) -> None:

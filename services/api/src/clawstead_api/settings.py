@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
 
 from clawstead_shared.settings import EdgeSettings, ServiceSettings
 
@@ -12,6 +13,8 @@ POSTGRESQL = "postgresql://"
 
 class Settings(ServiceSettings, EdgeSettings):
     """What the API needs to know before it starts."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)  # how a compose file leaves a variable out
 
     api_port: int = Field(default=8700, ge=1, le=65535)
     database_url: str | None = None
