@@ -39,7 +39,7 @@ lint: ## style, formatting and import boundaries
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports
 
 type: ## strict types
-	@.venv/bin/mypy $(PACKAGES:%=-p clawstead_%) && .venv/bin/mypy tests
+	@.venv/bin/mypy $(PACKAGES:%=-p clawstead_%) && .venv/bin/mypy tests benchmarks
 
 unit: ## tests without I/O
 	@.venv/bin/pytest -q tests/unit

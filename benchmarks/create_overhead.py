@@ -63,10 +63,8 @@ class RawDocker:
         begun = time.perf_counter()
         self._api.create_network(name, driver="bridge")
         networked = time.perf_counter()
-        url = self._api._url("/containers/create")
-        response = self._api._post_json(url, data={**config, "HostConfig": host}, params={"name": name})
-        response.raise_for_status()
-        self._api.start(response.json()["Id"])
+        created = self._api.create_container_from_config({**config, "HostConfig": host}, name)  # type: ignore[no-untyped-call]
+        self._api.start(created["Id"])
         while not answers(port):
             time.sleep(POLL_SECONDS)
         done = time.perf_counter()

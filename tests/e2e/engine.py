@@ -27,7 +27,7 @@ class Engine:
 
     def remove_leftovers(self, installation: str) -> None:
         """Remove what one installation left behind."""
-        mine = {"label": f"ing.clawstead.installation={installation}"}
+        mine: dict[str, str | list[str] | bool] = {"label": f"ing.clawstead.installation={installation}"}
         for container in self._client.containers.list(all=True, filters=mine):
             container.remove(force=True, v=True)
         for network in self._client.networks.list(filters=mine):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,6 @@ def _spans_of(request: ExportTraceServiceRequest) -> list[Span]:
     ]
 
 
-def _service_name(resource: object) -> str:
-    attributes = resource.resource.attributes  # type: ignore[attr-defined]
-    return next(item.value.string_value for item in attributes if item.key == "service.name")
+def _service_name(resource: ResourceSpans) -> str:
+    attributes = resource.resource.attributes
+    return str(next(item.value.string_value for item in attributes if item.key == "service.name"))

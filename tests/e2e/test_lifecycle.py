@@ -6,7 +6,7 @@ from tests.e2e.engine import Engine
 from tests.e2e.operations import Operations
 from tests.e2e.platform import Platform
 from tests.e2e.spans import SpanCollector
-from tests.e2e.sse import read_until
+from tests.e2e.sse import Message, read_until
 from tests.e2e.terminal import Terminal
 from tests.support.wait import wait_until
 
@@ -46,7 +46,7 @@ async def test_an_instance_lives_its_whole_life(operations: Operations, engine: 
 async def test_each_phase_is_streamed_and_a_cut_stream_resumes(operations: Operations) -> None:
     instance_id = await operations.create()
 
-    def running(messages: list) -> bool:
+    def running(messages: list[Message]) -> bool:
         return any(message.data.get("phase") == "running" for message in messages)
 
     messages = await read_until(operations.client, f"/instances/{instance_id}/events/stream", running)

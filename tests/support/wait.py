@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 @overload
 async def wait_until(
-    condition: Callable[[], Coroutine[Any, Any, T]], *, timeout: float = 10, what: str = "condition"
+    condition: Callable[[], Coroutine[Any, Any, T | None]], *, timeout: float = 10, what: str = "condition"
 ) -> T: ...
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from clawstead_cli import topology
 from clawstead_shared.errors import PermanentError, StreamsMissingError, TransientError
-from clawstead_shared.events import Event, EventType
+from clawstead_shared.events import Event, EventType, Payload
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.messaging import Bus
 from clawstead_shared.settings import BusSettings
@@ -26,11 +26,11 @@ class Recorder:
     """A handler that fails as often as it is told to."""
 
     def __init__(self, *failures: Exception) -> None:
-        self.events: list[Event] = []
+        self.events: list[Event[Payload]] = []
         self.attempts = 0
         self._failures = list(failures)
 
-    async def __call__(self, event: Event) -> None:
+    async def __call__(self, event: Event[Payload]) -> None:
         self.attempts += 1
         if self._failures:
             raise self._failures.pop(0)
@@ -48,7 +48,7 @@ async def dead_letters(bus: Bus) -> int:
 
 async def settled(bus: Bus) -> bool:
     info = await bus.jetstream.consumer_info(STATE_STREAM, PROVISIONER.durable)
-    return info.num_pending == 0 and info.num_ack_pending == 0
+    return bool(info.num_pending == 0 and info.num_ack_pending == 0)
 
 
 async def test_an_event_is_handled_once_and_acknowledged(bus: Bus) -> None:
@@ -85,6 +85,7 @@ async def test_exhausted_deliveries_end_as_a_dead_letter_with_the_reason(bus: Bu
     await wait_until(lambda: dead_letters(bus))
     letter = await bus.jetstream.get_msg(DEAD_LETTER_STREAM, seq=1)
     assert letter.subject == f"clawstead.dlq.provisioner.{event.subject}"
+    assert letter.headers is not None
     assert letter.headers["x-dlq-reason"] == "disk full"
     assert letter.headers["x-dlq-kind"] == "DeliveriesExhausted"
     await wait_until(lambda: settled(bus))
@@ -119,7 +120,7 @@ async def test_poison_is_set_aside_and_the_others_go_on(bus: Bus, headers: dict[
 async def test_long_work_is_not_delivered_twice(bus: Bus) -> None:
     started, release = 0, asyncio.Event()
 
-    async def slow(_: Event) -> None:
+    async def slow(_: Event[Payload]) -> None:
         nonlocal started
         started += 1
         await release.wait()

@@ -1,0 +1,65 @@
+"""The edge in memory: keeps ``Edge`` for the rules' unit tests."""
+
+import asyncio
+
+from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError
+from clawstead_proxy_sync.nginx_map import RouteMap, Routes, check_label
+from clawstead_proxy_sync.ports import Report
+
+
+class FakeEdge:
+    """Serves a table at once, and records what was done to it in order."""
+
+    def __init__(self) -> None:
+        self.served: RouteMap | None = RouteMap(1, {})
+        self.draining = 0
+        self.gates: set[str] = set()
+        self.actions: list[str] = []
+        self.published: list[RouteMap] = []
+        self.damaged = False
+        self.refusals = 0
+        self.publishing = asyncio.Event()
+        self.publishing.set()
+        self._up = asyncio.Event()
+
+    async def run(self, report: Report) -> None:
+        self._up.set()
+        report(None)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._up.clear()
+
+    async def up(self) -> None:
+        await self._up.wait()
+
+    async def publish(self, routes: Routes) -> RouteMap:
+        if not self._up.is_set():
+            raise EdgeUnavailableError("the fake edge does not run")
+        for label in routes:
+            check_label(label)
+        await self.publishing.wait()
+        if self.refusals:
+            self.refusals -= 1
+            raise EdgeRefusedError("the fake edge was told to refuse")
+        generation = (self.served.generation if self.served else 0) + 1
+        self.served = RouteMap(generation, dict(routes))
+        self.published.append(self.served)
+        self.actions.append(f"publish {' '.join(sorted(routes))}".strip())
+        self.damaged = False
+        return self.served
+
+    async def intact(self) -> bool:
+        return not self.damaged
+
+    def open_gate(self, label: str) -> None:
+        check_label(label)
+        self.gates.add(label)
+        self.actions.append(f"open {label}")
+
+    def close_gate(self, label: str) -> None:
+        self.gates.discard(label)
+        self.actions.append(f"close {label}")
+
+    def open_gates(self) -> set[str]:
+        return set(self.gates)

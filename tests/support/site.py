@@ -1,0 +1,94 @@
+"""A small site to put behind the edge, and a client that reaches it through TLS as a browser would."""
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Any
+
+import httpx
+from aiohttp import WSMsgType, web
+
+from tests.support.ports import free_port
+
+
+class EchoSite:
+    """Answers what it was asked: the request's own path, headers and body; a WebSocket under ``/socket``."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.requests: list[str] = []
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=2**20)
+        app.router.add_get("/socket", self._socket)
+        app.router.add_get("/ws/{name}", self._socket)
+        app.router.add_get("/stream", self._stream)
+        app.router.add_get("/api/stream", self._stream)
+        app.router.add_get("/status/{status}", self._status)
+        app.router.add_route("*", "/{path:.*}", self._echo)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+
+    async def stop(self) -> None:
+        if self._runner:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _echo(self, request: web.Request) -> web.Response:
+        self.requests.append(request.raw_path)
+        body = await request.text()
+        return web.json_response(
+            {"path": request.raw_path, "method": request.method, "headers": dict(request.headers), "body": body},
+            headers={"Strict-Transport-Security": "max-age=1"},
+        )
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return web.Response(status=int(request.match_info["status"]), text="the site's own answer")
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: first\n\n")
+        await asyncio.sleep(30)
+        return response
+
+    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json({"origin": request.headers.get("Origin"), "path": request.raw_path})
+        async for message in socket:
+            if message.type is WSMsgType.TEXT:
+                await socket.send_str(f"echo {message.data}")
+            elif message.type is WSMsgType.BINARY:
+                await socket.send_bytes(message.data)
+        return socket
+
+
+class SiteClient:
+    """HTTPS to any name on one port of this machine. Python knows no ``*.localhost``; names travel as SNI."""
+
+    def __init__(self, authority: Path, port: int, domain: str = "claw.localhost") -> None:
+        self.port = port
+        self.domain = domain
+        self.tls = ssl.create_default_context(cafile=str(authority))
+        self._http = httpx.AsyncClient(verify=self.tls, timeout=10)
+
+    async def __aenter__(self) -> "SiteClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def request(self, method: str, label: str | None, path: str = "/", **options: Any) -> httpx.Response:
+        """Send a request to one instance's name, or to the bare domain."""
+        host = f"{label}.{self.domain}" if label else self.domain
+        headers = {"Host": f"{host}:{self.port}", **options.pop("headers", {})}
+        url = f"https://127.0.0.1:{self.port}{path}"
+        # A fresh connection each time: a kept one could still be with a worker of an earlier table.
+        headers.setdefault("Connection", "close")
+        return await self._http.request(method, url, headers=headers, extensions={"sni_hostname": host}, **options)
+
+    async def get(self, label: str | None, path: str = "/", **options: Any) -> httpx.Response:
+        return await self.request("GET", label, path, **options)
