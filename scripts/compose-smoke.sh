@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly PROJECT=clawstead-smoke
 readonly STEP_SECONDS=90
+readonly BUILT=(API CLI EDGE HEALTH PROVISIONER TERMINAL)
 
 say() { printf '[compose %3ds] %s\n' "$SECONDS" "$*"; }
 
@@ -33,8 +34,19 @@ print(*(each.getsockname()[1] for each in sockets))')
     for index in "${!names[@]}"; do export "CLAWSTEAD_${names[$index]}_PORT=${ports[$index]}"; done
 }
 
+# Names of their own: a platform that runs here keeps its images.
+name_images() {
+    local name
+    images=()
+    for name in "${BUILT[@]}"; do
+        images+=("$PROJECT-${name,,}:local")
+        export "CLAWSTEAD_${name}_IMAGE=${images[-1]}"
+    done
+}
+
 configure() {
     choose_ports
+    name_images
     POSTGRES_PASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
     CLAWSTEAD_ADMIN_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
     CLAWSTEAD_DATA_DIR=$(mktemp -d)
@@ -50,6 +62,8 @@ take_down() {
     compose down --volumes --timeout 20 >/dev/null 2>&1 || true
     our_objects container | xargs -r docker rm --force >/dev/null
     our_objects network | xargs -r docker network rm >/dev/null
+    docker rmi "${images[@]}" >/dev/null 2>&1 || true
+    docker image prune --force --filter "label=com.docker.compose.project=$PROJECT" >/dev/null
     rm -rf "$CLAWSTEAD_DATA_DIR"
 }
 
