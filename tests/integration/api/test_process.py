@@ -142,6 +142,20 @@ async def test_what_was_accepted_survives_a_kill_while_the_bus_is_away(
 
 
 @pytest.mark.usefixtures("provisioner")
+async def test_the_trace_of_a_client_reaches_the_event(process: Process, client: httpx.AsyncClient, bus: Bus) -> None:
+    process.start()
+    await wait_until(process.ready, timeout=30)
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    instance_id = (await client.post("/instances", json=BODY, headers=headers)).json()["id"]
+    await wait_until(lambda: generations(bus, instance_id))
+    newest = await bus.newest(Topic.DESIRED, instance_id)
+    assert newest is not None
+    assert trace_id in str(newest.traceparent)
+    assert f'"trace_id": "{trace_id}"' in (process.directory / "log").read_text()
+
+
+@pytest.mark.usefixtures("provisioner")
 async def test_an_open_stream_does_not_hold_up_a_stop(process: Process, client: httpx.AsyncClient, bus: Bus) -> None:
     process.start()
     await wait_until(process.ready, timeout=30)
