@@ -47,7 +47,8 @@ async def running_again(rig: Rig, desired: Desired, before: Observed) -> Observe
         restarted = observed and observed.phase is Phase.RUNNING and observed.started_at != before.started_at
         return observed if restarted else None
 
-    found: Observed = await wait_until(again, timeout=30, what="running again")
+    found = await wait_until(again, timeout=30, what="running again")
+    assert found
     return found
 
 

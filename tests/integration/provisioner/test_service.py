@@ -72,7 +72,8 @@ async def until(bus: Bus, desired: Desired, phase: Phase, timeout: float = 40) -
         current = observed and observed.phase is phase and observed.generation == desired.generation
         return observed if current else None
 
-    found: Observed = await wait_until(reached, timeout=timeout, what=f"{desired.instance_id} {phase}")
+    found = await wait_until(reached, timeout=timeout, what=f"{desired.instance_id} {phase}")
+    assert found
     return found
 
 
@@ -177,6 +178,7 @@ async def test_poison_is_set_aside_and_the_others_go_on(bus: Bus, process: Provi
 async def test_a_second_one_stands_by_and_takes_over(bus: Bus, process: ProvisionerProcess, starter: Starter) -> None:
     second = starter()
     waiting = await wait_until(second.waiting, timeout=20)
+    assert waiting
     assert "standby" in waiting["lock"]
     process.kill()
     await second.ready()

@@ -52,6 +52,10 @@ class PortTable:
         self._owner_of: dict[int, str] = {}
         self._barred: dict[int, float] = {}
 
+    def covers(self, port: int) -> bool:
+        """Say whether a port is in the range, which may have been changed since it was given."""
+        return self._first <= port <= self._last
+
     def hold(self, instance_id: str, port: int) -> None:
         """Record that an instance has a port, as its container or its last observation says."""
         self.release(instance_id)
@@ -90,5 +94,5 @@ class PortTable:
 
     def _usable(self, port: int, instance_id: str) -> bool:
         barred_until = self._barred.get(port, 0)
-        within = self._first <= port <= self._last
-        return within and self._clock() >= barred_until and self._owner_of.get(port, instance_id) == instance_id
+        ours = self._owner_of.get(port, instance_id) == instance_id
+        return self.covers(port) and self._clock() >= barred_until and ours

@@ -69,6 +69,7 @@ class Reconciler:
                 work.desired = event.data
                 with continued_trace(event.traceparent):
                     if not await self._advance(work):
+                        self._forget_removed(work)
                         return
         raise TransientError("the instance did not settle")
 
@@ -131,6 +132,12 @@ class Reconciler:
         elif last.port is not None:
             self._tools.ports.hold(instance_id, last.port)
 
+    def _forget_removed(self, work: Work) -> None:
+        last = work.memory.last
+        if last is not None and last.phase is Phase.REMOVED:
+            self._removed[work.instance_id] = last.generation
+            self._memories.pop(work.instance_id, None)
+
     async def _advance(self, work: Work) -> bool:
         work.memory.expects(work.desired.generation)
         try:
@@ -149,9 +156,6 @@ class Reconciler:
         except ProvisioningError as error:
             await take_down.fail(work, error)
             return False
-        if step is Step.REMOVE:
-            self._removed[work.instance_id] = work.desired.generation
-            del self._memories[work.instance_id]
         return again
 
     async def _look(self, work: Work) -> Situation:
@@ -177,6 +181,8 @@ class Reconciler:
     async def _stale(self, desired: Desired, container: Container | None) -> bool:
         if container is None or desired.desired_state is not DesiredState.RUNNING:
             return False
+        if not self._tools.ports.covers(container.port):
+            return True
         wanted = await self._tools.blueprints.fingerprint(desired, container.port)
         return wanted is not None and wanted != container.fingerprint
 

@@ -3,9 +3,11 @@
 import hashlib
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from clawstead_provisioner.spec import ADDRESSES_PER_INSTANCE
 from clawstead_shared.settings import ServiceSettings
 
 
@@ -35,6 +37,15 @@ class ProvisionerSettings(ServiceSettings):
     delete_grace_seconds: int = Field(default=2, ge=0)
     start_timeout_seconds: float = Field(default=300, gt=0)
     """Least time before a start counts as failed; five times the boot grace if that is longer."""
+
+    @model_validator(mode="after")
+    def _ports_have_subnets(self) -> Self:
+        ports = self.last_gateway_port - self.first_gateway_port + 1
+        if ports < 1:
+            raise ValueError("last_gateway_port is below first_gateway_port")
+        if self.network_pool.num_addresses < ports * ADDRESSES_PER_INSTANCE:
+            raise ValueError(f"network_pool {self.network_pool} has no /29 for each of {ports} gateway ports")
+        return self
 
     @property
     def own_dir(self) -> Path:

@@ -21,7 +21,9 @@ GATEWAY_COMMAND = (
 HOME = "/home/node"
 INSTANCE_UID = 1000
 
-_SUBNET_PREFIX = 29
+ADDRESSES_PER_INSTANCE = 8
+"""A /29: network, host, gateway and room for an operator's guest."""
+
 _MIB = 1024 * 1024
 _HEAP_SHARE = 2
 """V8's old space may take the memory limit divided by this: the rest is for buffers and the CLI's processes."""
@@ -110,11 +112,11 @@ class Site:
         Raises:
             ValueError: the pool is too small for that port.
         """
-        size = 1 << (32 - _SUBNET_PREFIX)
+        size = ADDRESSES_PER_INSTANCE
         offset = (port - self.first_port) * size
         if not 0 <= offset <= self.network_pool.num_addresses - size:
             raise ValueError(f"{self.network_pool} has no subnet for port {port}")
-        subnet = IPv4Network((int(self.network_pool.network_address) + offset, _SUBNET_PREFIX))
+        subnet = IPv4Network((int(self.network_pool.network_address) + offset, 32 - (size - 1).bit_length()))
         return NetworkSpec(object_name(instance_id), str(subnet), str(subnet.network_address + 1))
 
     def labels(self, instance_id: str) -> dict[str, str]:

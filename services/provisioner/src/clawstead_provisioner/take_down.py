@@ -41,7 +41,7 @@ async def _begin_stop(work: Work, phase: Phase) -> bool:
 async def begin_update(work: Work) -> bool:
     """Stop a container that another shall replace, after trying everything that could fail."""
     tools = work.tools
-    blueprint = await work.draw(work.present.port)
+    blueprint = await work.draw(tools.ports.allocate(work.instance_id))
     opened = await tools.storage.open(work.instance_id)
     blueprint.files(opened.files)
     if not await tools.blueprints.image_present(work.desired):

@@ -22,6 +22,7 @@ from clawstead_provisioner.errors import ProvisioningError, VanishedError
 from clawstead_provisioner.ports import Container, EngineEvent, Listed
 from clawstead_provisioner.spec import INSTALLATION_LABEL, INSTANCE_LABEL, ContainerSpec, object_name
 from clawstead_shared.events import Reason
+from clawstead_shared.ids import is_instance_id
 
 _NOT_MODIFIED, _CONFLICT = 304, 409
 _MARGIN_SECONDS = 30.0
@@ -88,14 +89,14 @@ class DockerEngine:
 
     async def list(self) -> list[Listed]:
         """See ``Engine.list``."""
-        filters = {"label": f"{INSTALLATION_LABEL}={self._installation}"}
+        filters = {"label": [f"{INSTALLATION_LABEL}={self._installation}", INSTANCE_LABEL]}
 
         def listed(client: APIClient) -> list[Listed]:
             found = {item.instance_id: item for item in map(read_listed, client.containers(all=True, filters=filters))}
             for network in client.networks(filters=filters):
-                instance_id = network["Labels"].get(INSTANCE_LABEL, "")
+                instance_id = network["Labels"][INSTANCE_LABEL]
                 found.setdefault(instance_id, Listed(instance_id))
-            return list(found.values())
+            return [item for item in found.values() if is_instance_id(item.instance_id)]
 
         return await self._calls.run("list", listed)
 

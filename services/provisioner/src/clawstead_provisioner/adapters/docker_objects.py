@@ -12,6 +12,7 @@ from clawstead_provisioner.spec import (
     PORT_LABEL,
     ContainerSpec,
 )
+from clawstead_shared.ids import is_instance_id
 
 _PORT_KEY = f"{GATEWAY_PORT}/tcp"
 _NEVER = "0001-01-01T00:00:00Z"
@@ -104,6 +105,8 @@ def read_event(document: dict[str, Any]) -> EngineEvent | None:
         happening = Happening(document.get("Action", ""))
         instance_id = attributes[INSTANCE_LABEL]
     except (ValueError, KeyError):
+        return None
+    if not is_instance_id(instance_id):
         return None
     return EngineEvent(
         instance_id=instance_id,
