@@ -31,8 +31,8 @@ class ProxySyncProcess:
             "CLAWSTEAD_HTTPS_PORT": str(self.https_port),
             "CLAWSTEAD_HTTP_PORT": str(free_port()),
             "CLAWSTEAD_PROXY_SYNC_PORT": str(self.admin_port),
-            "CLAWSTEAD_CHECK_INTERVAL": "0.3",
-            "CLAWSTEAD_RESYNC_INTERVAL": "1",
+            "CLAWSTEAD_EDGE_CHECK_INTERVAL": "0.3",
+            "CLAWSTEAD_EDGE_RESYNC_INTERVAL": "1",
             **environment,
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -47,6 +47,8 @@ class ProxySyncProcess:
         await wait_until(self._is_ready, timeout=20, what="proxy-sync ready")
 
     async def _is_ready(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, self.log()
         return not await self.waiting()
 
     async def waiting(self) -> dict[str, Any]:
@@ -58,6 +60,12 @@ class ProxySyncProcess:
         except (httpx.TransportError, json.JSONDecodeError):
             return {"process": "does not answer"}
         return waiting
+
+    async def lines(self) -> int:
+        """Return how many lines the table has that every worker was seen to serve."""
+        async with httpx.AsyncClient() as client:
+            metrics = (await client.get(f"http://127.0.0.1:{self.admin_port}/metrics")).text
+        return int(float(metrics.split("\nclawstead_edge_routes ")[1].split("\n")[0]))
 
     @property
     def nginx_pid(self) -> int:

@@ -52,7 +52,9 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
     config = nginx_config(settings, await certificates.current())
     edge = NginxEdge(settings.directory, config, pages.render(), binary=settings.nginx_binary, keep=settings.keep_edge)
     table = RouteTable()
-    publisher = MapPublisher(edge, table.routes, interval=settings.reload_interval, check=settings.check_interval)
+    publisher = MapPublisher(
+        edge, table.routes, interval=settings.edge_reload_interval, check=settings.edge_check_interval
+    )
     keeper = RouteKeeper(table, edge, publisher, service.bus, settings.hostname)
     service.http = Starlette(routes=[*admin_routes(SERVICE, service.readiness), lookup.lookup_route(keeper)])
     subscribe(service.bus, keeper)
@@ -78,7 +80,9 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
         await edge.up()
         await service.connect()
         await until_done(keeper.boot)
-        await service.run(repeat(repair, settings.check_interval), repeat(keeper.resync, settings.resync_interval))
+        await service.run(
+            repeat(repair, settings.edge_check_interval), repeat(keeper.resync, settings.edge_resync_interval)
+        )
 
 
 async def alone(layout: Layout, readiness: Readiness) -> BinaryIO:

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, IPvAnyAddress, field_validator
 from pydantic_settings import NoDecode
 
-from clawstead_shared.settings import EdgeSettings, ServiceSettings
+from clawstead_shared.settings import EdgeSettings, Seconds, ServiceSettings
 
 _HOST = r"^[A-Za-z0-9.:-]+$"
 
@@ -30,11 +30,11 @@ class Settings(ServiceSettings, EdgeSettings):
     edge_workers: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 2), ge=1, le=64)
     keep_edge: bool = False
     """Leave nginx serving when this service is stopped; the next one takes it over."""
-    reload_interval: timedelta = timedelta(seconds=1)
+    edge_reload_interval: Seconds = Field(default=timedelta(seconds=1), gt=timedelta(0))
     """Least time between two reloads, unless a route must not wait."""
-    check_interval: timedelta = timedelta(seconds=10)
+    edge_check_interval: Seconds = Field(default=timedelta(seconds=10), gt=timedelta(0))
     """How often the files of the edge are compared with what they should be."""
-    resync_interval: timedelta = timedelta(seconds=60)
+    edge_resync_interval: Seconds = Field(default=timedelta(seconds=60), gt=timedelta(0))
     """How often the table is compared with the newest observations."""
 
     @field_validator("edge_addresses", mode="before")

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from signal import SIGHUP, SIGUSR1
 
 import structlog
@@ -10,7 +9,7 @@ from prometheus_client import Counter, Histogram
 
 from clawstead_proxy_sync.adapters.layout import Layout
 from clawstead_proxy_sync.adapters.nginx_command import NginxCommand, decisive_line
-from clawstead_proxy_sync.adapters.nginx_process import Master, end, find_master, quit_strays
+from clawstead_proxy_sync.adapters.nginx_process import Master, accepting, end, find_master, quit_strays
 from clawstead_proxy_sync.adapters.status import Serving, serving
 from clawstead_proxy_sync.errors import EdgeUnavailableError
 
@@ -69,7 +68,7 @@ class NginxDaemon:
             if time.monotonic() > deadline:
                 raise EdgeUnavailableError("nginx has started but cannot be found")
             await asyncio.sleep(_PROOF_STEP_SECONDS)
-        await self._prove(wanted, bool)
+        await self._prove(wanted, replaced=set())
 
     async def reload(self, wanted: Serving) -> None:
         """Have nginx read its files again, and wait until it serves what is ``wanted`` and nothing else.
@@ -78,12 +77,12 @@ class NginxDaemon:
             EdgeUnavailableError: it did not take them over in time, or does not run.
         """
         master = self._running()
-        before = master.accepting()
+        before = master.accepting(self._workers)
         begun = time.perf_counter()
         master.send(SIGHUP)
         try:
             # Old workers accept for another tenth of a second; one answer with the new table proves nothing.
-            await self._prove(wanted, lambda accepting: bool(accepting) and not accepting & before)
+            await self._prove(wanted, replaced=before)
         except EdgeUnavailableError:
             RELOADS.labels("failed").inc()
             raise
@@ -94,7 +93,7 @@ class NginxDaemon:
         """Return when nginx has ended. Meanwhile its logs are rotated and its workers remembered."""
         rotate_at = time.monotonic() + _ROTATE_EVERY_SECONDS
         while self._master and self._master.alive():
-            self._workers = self._master.accepting() or self._workers
+            self._workers = self._master.accepting(self._workers)
             if time.monotonic() > rotate_at:
                 await asyncio.to_thread(self.rotate_logs)
                 rotate_at = time.monotonic() + _ROTATE_EVERY_SECONDS
@@ -127,18 +126,15 @@ class NginxDaemon:
             raise EdgeUnavailableError("nginx does not run")
         return self._master
 
-    async def _prove(self, wanted: Serving, replaced: Callable[[set[int]], bool]) -> None:
+    async def _prove(self, wanted: Serving, *, replaced: set[int]) -> None:
         master = self._running()
         deadline = time.monotonic() + _PROOF_SECONDS
-        while True:
-            accepting = master.accepting()
-            if replaced(accepting) and await self._serves(wanted):
-                self._workers = accepting
-                return
+        while accepting(replaced) or not await self._serves(wanted):
             self._running()
             if time.monotonic() > deadline:
                 raise EdgeUnavailableError(f"nginx does not serve generation {wanted.generation}: {self._complaint()}")
             await asyncio.sleep(_PROOF_STEP_SECONDS)
+        self._workers = master.accepting()
 
     async def _serves(self, wanted: Serving) -> bool:
         try:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGQUIT, SIGTERM, Signals
@@ -35,9 +35,13 @@ class Master:
         """Say whether it still runs, and the number was not given to another process."""
         return _title(self.pid).startswith(_MASTER) and _works_in(self.pid, self.directory)
 
-    def accepting(self) -> set[int]:
-        """Return the workers that take new connections."""
-        return {pid for pid in self._children() if _accepts(_title(pid))}
+    def accepting(self, known: Iterable[int] = ()) -> set[int]:
+        """Return the workers that take new connections.
+
+        While children exit the kernel may leave others out of its list, so those already ``known`` are looked
+        at by themselves.
+        """
+        return accepting(self._children() | self._children() | set(known))
 
     def draining(self) -> set[int]:
         """Return the workers of earlier tables that only finish what they have."""
@@ -54,6 +58,11 @@ class Master:
         except FileNotFoundError:
             # Gone, or a kernel without this file.
             return {pid for pid in _pids() if _parent(pid) == self.pid}
+
+
+def accepting(pids: Iterable[int]) -> set[int]:
+    """Return those of ``pids`` that are workers and take new connections."""
+    return {pid for pid in pids if _accepts(_title(pid))}
 
 
 def find_master(pid_file: Path, directory: Path) -> Master | None:
@@ -79,7 +88,7 @@ async def quit_strays(directory: Path, remembered: set[int]) -> int:
     released = workers | {pid for master in lost for pid in master.accepting()}
     for pid in workers | {master.pid for master in lost}:
         _send(pid, SIGQUIT)
-    await _until(lambda: not any(_accepts(_title(pid)) for pid in released), _RELEASE_SECONDS)
+    await _until(lambda: not accepting(released), _RELEASE_SECONDS)
     return len(workers) + len(lost)
 
 

@@ -1,0 +1,101 @@
+"""A real nginx in a folder of its own, on ports of its own, with small sites behind it."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clawstead_proxy_sync import pages
+from clawstead_proxy_sync.adapters.layout import Layout
+from clawstead_proxy_sync.adapters.local_ca import LocalAuthority
+from clawstead_proxy_sync.adapters.nginx import NginxEdge
+from clawstead_proxy_sync.app import nginx_config
+from clawstead_proxy_sync.nginx_map import Upstream
+from clawstead_proxy_sync.settings import Settings
+from tests.support.ports import free_port
+from tests.support.site import EchoSite, SiteClient
+
+
+def make_settings(data_dir: Path, **overrides: Any) -> Settings:
+    defaults: dict[str, Any] = {
+        "data_dir": data_dir,
+        "edge_addresses": "127.0.0.1",
+        "https_port": free_port(),
+        "http_port": free_port(),
+        "proxy_sync_port": free_port(),
+        "api_port": free_port(),
+        "terminal_ws_port": free_port(),
+    }
+    return Settings(**{**defaults, **overrides})
+
+
+@dataclass
+class RunningEdge:
+    """An edge at work: the adapter, its settings and files, and why it did not serve, over time."""
+
+    edge: NginxEdge
+    settings: Settings
+    reports: list[str | None] = field(default_factory=list)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.settings.directory)
+
+    @property
+    def pid(self) -> int:
+        return int(self.layout.pid_file.read_text())
+
+
+async def make_edge(settings: Settings, *, keep: bool = False) -> NginxEdge:
+    certificate = await LocalAuthority(Layout(settings.directory).tls, settings.domain).current()
+    return NginxEdge(settings.directory, nginx_config(settings, certificate), pages.render(), keep=keep)
+
+
+async def running(settings: Settings, *, keep: bool = False) -> AsyncIterator[RunningEdge]:
+    edge = await make_edge(settings, keep=keep)
+    it = RunningEdge(edge, settings)
+    task = asyncio.create_task(edge.run(it.reports.append))
+    await asyncio.wait_for(edge.up(), 20)
+    yield it
+    task.cancel()
+    await asyncio.wait({task}, timeout=10)
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[EchoSite]:
+    """A site that stands for an instance's gateway."""
+    site = EchoSite()
+    await site.start()
+    yield site
+    await site.stop()
+
+
+@pytest.fixture
+async def running_edge(tmp_path: Path, site: EchoSite) -> AsyncIterator[RunningEdge]:
+    """An nginx whose API and terminal are the echo site."""
+    async for it in running(make_settings(tmp_path, api_port=site.port, terminal_ws_port=site.port)):
+        yield it
+
+
+@pytest.fixture
+async def client(running_edge: RunningEdge) -> AsyncIterator[SiteClient]:
+    authority = running_edge.layout.tls / "ca.pem"
+    async with SiteClient(authority, running_edge.settings.https_port) as client:
+        yield client
+
+
+@pytest.fixture
+def upstream(site: EchoSite) -> Upstream:
+    return Upstream("127.0.0.1", site.port)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""What every ``Edge`` promises, on nginx and on the fake that unit tests trust."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from clawstead_proxy_sync.errors import UnroutableError
+from clawstead_proxy_sync.nginx_map import Closed, Upstream
+from clawstead_proxy_sync.ports import Edge
+from tests.integration.proxy_sync.conftest import make_edge, make_settings
+from tests.support.fake_edge import FakeEdge
+
+HERE = Upstream("127.0.0.1", 1)
+
+
+@pytest.fixture(params=["fake", "nginx"])
+async def stopped(request: pytest.FixtureRequest, tmp_path: Path) -> Edge:
+    """An edge that does not run yet."""
+    return FakeEdge() if request.param == "fake" else await make_edge(make_settings(tmp_path))
+
+
+@pytest.fixture
+async def edge(stopped: Edge) -> AsyncIterator[Edge]:
+    """A running edge."""
+    reports: list[str | None] = []
+    task = asyncio.create_task(stopped.run(reports.append))
+    await asyncio.wait_for(stopped.up(), 20)
+    assert reports == [None]
+    yield stopped
+    task.cancel()
+    await asyncio.wait({task}, timeout=10)
+
+
+async def test_a_published_table_is_the_served_one_and_newer_than_all_before(edge: Edge) -> None:
+    generations = [edge.served.generation if edge.served else 0]
+    for routes in ({"a": HERE}, {"a": HERE, "b": Closed.STOPPED}, {}):
+        table = await edge.publish(routes)
+        assert table.routes == routes
+        assert edge.served == table
+        generations.append(table.generation)
+    assert generations == sorted(set(generations))
+    assert await edge.intact()
+
+
+@pytest.mark.parametrize("label", ["default", "a;b", "~^.", "x" * 64])
+async def test_a_hostile_label_is_refused_and_the_table_stays(edge: Edge, label: str) -> None:
+    before = await edge.publish({"a": HERE})
+    with pytest.raises(UnroutableError):
+        await edge.publish({"a": HERE, label: HERE})
+    assert edge.served == before
+    assert await edge.intact()
+
+
+async def test_gates_open_and_close_and_doing_so_again_is_success(edge: Edge) -> None:
+    for _ in range(2):
+        edge.open_gate("a")
+    assert edge.open_gates() == {"a"}
+    for _ in range(2):
+        edge.close_gate("a")
+    assert edge.open_gates() == set()
+
+
+async def test_a_hostile_gate_is_never_made(edge: Edge) -> None:
+    with pytest.raises(UnroutableError):
+        edge.open_gate("../routes")
+    assert edge.open_gates() == set()
+
+
+async def test_concurrent_publications_end_in_one_of_them_whole(edge: Edge) -> None:
+    tables = await asyncio.gather(edge.publish({"a": HERE}), edge.publish({"b": HERE}))
+    assert edge.served in tables
+    assert len({table.generation for table in tables}) == 2
+    assert await edge.intact()
