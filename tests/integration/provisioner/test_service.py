@@ -200,6 +200,28 @@ async def test_told_to_stop_it_ends_soon_and_leaves_containers_running(
     assert [container.status for container in containers(docker_client, desired)] == ["running"]
 
 
+async def test_a_graceful_stop_under_way_does_not_hold_up_its_end_and_is_completed_later(
+    bus: Bus, process: ProvisionerProcess, docker_client: Any
+) -> None:
+    desired = wanted()
+    knobs = process.data_dir / "instances" / desired.instance_id / "config" / "standin"
+    knobs.mkdir(parents=True)
+    (knobs / "ignore-term").touch()
+    await entrust(bus, desired)
+    await want(bus, desired)
+    await until(bus, desired, Phase.RUNNING)
+    await want(bus, changed(desired, 2, DesiredState.STOPPED))
+    await until(bus, changed(desired, 2, DesiredState.STOPPED), Phase.STOPPING)
+    async with asyncio.timeout(15):
+        assert await asyncio.to_thread(process.stop) == 0
+    process.start()
+    await process.ready()
+    deleted = changed(desired, 3, DesiredState.DELETED)
+    await want(bus, deleted)
+    await until(bus, deleted, Phase.REMOVED)
+    assert containers(docker_client, desired) == []
+
+
 async def test_a_bus_that_was_down_for_a_moment_costs_nothing(
     bus: Bus, process: ProvisionerProcess, nats_server: NatsServer, docker_client: Any
 ) -> None:

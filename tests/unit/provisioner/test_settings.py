@@ -17,8 +17,8 @@ def test_the_installation_is_named_after_where_its_data_lives_unless_named() -> 
 
 def test_a_pool_too_small_for_the_ports_is_refused() -> None:
     with pytest.raises(ValidationError, match="no /29"):
-        ProvisionerSettings(network_pool="10.0.0.0/24")  # type: ignore[arg-type]
-    ProvisionerSettings(network_pool="10.0.0.0/24", first_gateway_port=10000, last_gateway_port=10031)  # type: ignore[arg-type]
+        ProvisionerSettings(network_pool="10.0.0.0/24")
+    ProvisionerSettings(network_pool="10.0.0.0/24", first_gateway_port=10000, last_gateway_port=10031)
 
 
 def test_a_range_of_ports_that_ends_before_it_begins_is_refused() -> None:

@@ -16,11 +16,11 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from clawstead_provisioner.daemon_pool import DaemonPool
 from clawstead_provisioner.errors import ProvisioningError
 from clawstead_provisioner.files import replace_files
 from clawstead_provisioner.spec import INSTANCE_UID
@@ -60,7 +60,7 @@ class Storage:
     def __init__(self, root: Path, *, uid: int = INSTANCE_UID, threads: int = 4) -> None:
         self._root = root
         self._uid = uid
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="storage")
+        self._threads = DaemonPool(threads, "storage")
 
     async def open(self, instance_id: str) -> Opened:
         """Make the directories that are missing and read the files.
@@ -91,7 +91,7 @@ class Storage:
             with _explained():
                 return work(instance_id)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, guarded)
+        return await asyncio.wrap_future(self._threads.submit(guarded))
 
     def _open(self, instance_id: str) -> Opened:
         directory = self._root / instance_id

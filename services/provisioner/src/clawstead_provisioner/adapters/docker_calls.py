@@ -9,7 +9,6 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import TypeVar
 
@@ -19,6 +18,7 @@ from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env
 from opentelemetry import trace
 
+from clawstead_provisioner.daemon_pool import DaemonPool
 from clawstead_provisioner.errors import EngineUnavailableError, ImageMissingError, PortTakenError, ProvisioningError
 from clawstead_shared.events import Reason
 
@@ -51,7 +51,7 @@ class DockerCalls:
         self._timeout = timeout_seconds
         self._lock = threading.Lock()
         self._client: APIClient | None = None
-        self._threads = {lane: ThreadPoolExecutor(count, lane.value) for lane, count in _THREADS.items()}
+        self._threads = {lane: DaemonPool(count, lane.value) for lane, count in _THREADS.items()}
 
     async def run(
         self,
@@ -71,9 +71,9 @@ class DockerCalls:
         """
         deadline = timeout_seconds or self._timeout
         with _span(name):
-            running = asyncio.get_running_loop().run_in_executor(self._threads[lane], self._call, call)
+            running = self._threads[lane].submit(lambda: self._call(call))
             try:
-                return await asyncio.wait_for(running, deadline)
+                return await asyncio.wait_for(asyncio.wrap_future(running), deadline)
             except TimeoutError as error:
                 raise EngineUnavailableError(f"no answer to {name} within {deadline:.0f} s") from error
 
