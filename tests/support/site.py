@@ -17,11 +17,15 @@ class EchoSite:
     def __init__(self) -> None:
         self.port = free_port()
         self.requests: list[str] = []
+        self.messages: list[str] = []
+        self.dashboard: dict[str, str] = {}
+        """What the WebSocket of the dashboard link answers."""
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
         app = web.Application(client_max_size=2**20)
         app.router.add_get("/socket", self._socket)
+        app.router.add_get("/ws/dashboard", self._dashboard)
         app.router.add_get("/ws/{name}", self._socket)
         app.router.add_get("/stream", self._stream)
         app.router.add_get("/api/stream", self._stream)
@@ -53,6 +57,15 @@ class EchoSite:
         await response.write(b"data: first\n\n")
         await asyncio.sleep(30)
         return response
+
+    async def _dashboard(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.messages.append(await socket.receive_str())
+        if self.dashboard:
+            await socket.send_json(self.dashboard)
+        await socket.close()
+        return socket
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clawstead_proxy_sync.errors import UnroutableError
-from clawstead_proxy_sync.nginx_map import Closed, Upstream
+from clawstead_proxy_sync.nginx_map import Closed, Routes, Upstream
 from clawstead_proxy_sync.ports import Edge
 from tests.integration.proxy_sync.conftest import make_edge, make_settings
 from tests.support.fake_edge import FakeEdge
@@ -35,7 +35,8 @@ async def edge(stopped: Edge) -> AsyncIterator[Edge]:
 
 async def test_a_published_table_is_the_served_one_and_newer_than_all_before(edge: Edge) -> None:
     generations = [edge.served.generation if edge.served else 0]
-    for routes in ({"a": HERE}, {"a": HERE, "b": Closed.STOPPED}, {}):
+    tables: list[Routes] = [{"a": HERE}, {"a": HERE, "b": Closed.STOPPED}, {}]
+    for routes in tables:
         table = await edge.publish(routes)
         assert table.routes == routes
         assert edge.served == table

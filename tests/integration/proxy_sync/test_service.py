@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,8 @@ async def observe(bus: Bus, observed: Observed, **changes: object) -> Observed:
 
 async def routes_of(bus: Bus, instance_id: str) -> list[Route]:
     subject = subject_of(Topic.ROUTE, instance_id)
-    found, sequence = [], 0
+    found: list[Route] = []
+    sequence = 0
     while True:
         try:
             message = await bus.jetstream.get_msg(STATE_STREAM, seq=sequence + 1, subject=subject, next=True)
@@ -69,12 +71,12 @@ async def is_active(bus: Bus, observed: Observed) -> bool:
 
 async def settled(bus: Bus) -> bool:
     info = await bus.jetstream.consumer_info(STATE_STREAM, PROXY_SYNC.durable)
-    return info.num_pending == 0 and info.num_ack_pending == 0
+    return not info.num_pending and not info.num_ack_pending
 
 
-async def routed(bus: Bus, client: SiteClient, site: EchoSite, **changes: object) -> Observed:
+async def routed(bus: Bus, client: SiteClient, site: EchoSite) -> Observed:
     """Return an instance whose route is active and served."""
-    observed = await observe(bus, make_observed(port=site.port, **changes))
+    observed = await observe(bus, make_observed(port=site.port))
     await wait_until(lambda: is_active(bus, observed))
     assert (await client.get(observed.subdomain)).status_code == 200
     return observed
@@ -129,7 +131,7 @@ async def test_routes_that_the_table_does_not_have_yet_are_served_all_the_same(
     await routed(bus, client, site)
     for _ in range(5):
         observed = await observe(bus, make_observed(port=site.port))
-        await wait_until(lambda label=observed.subdomain: label in process.gates)  # type: ignore[misc]
+        await wait_until(partial(is_open, process, observed.subdomain))
         response = await client.request("POST", observed.subdomain, "/a%20b?x=1", content=b"payload")
         assert response.status_code == 200
         echoed = response.json()
@@ -326,6 +328,10 @@ async def test_a_second_service_in_the_same_folder_waits_its_turn(
 
 async def says(process: ProxySyncProcess, text: str) -> bool:
     return text in str(await process.waiting())
+
+
+def is_open(process: ProxySyncProcess, label: str) -> bool:
+    return label in process.gates
 
 
 async def has_lines(process: ProxySyncProcess, number: int) -> bool:

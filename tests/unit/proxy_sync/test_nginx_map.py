@@ -94,7 +94,7 @@ def test_what_is_rendered_is_read_back(table: RouteMap) -> None:
 
 @given(tables)
 def test_equal_tables_give_equal_bytes(table: RouteMap) -> None:
-    shuffled = RouteMap(table.generation, dict(reversed(table.routes.items())))
+    shuffled = RouteMap(table.generation, dict(reversed(list(table.routes.items()))))
     assert render(shuffled) == render(table)
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ CONFIG = NginxConfig(
     certificate_key="tls/site.pem",
     certificate_digest="d1",
     workers=2,
+    drain_seconds=300,
     user="www-data www-data",
 )
 
@@ -60,7 +62,7 @@ def test_the_configuration_is_the_same_for_the_same_values() -> None:
 
 
 @pytest.mark.parametrize("change", [{"domain": "other.test"}, {"certificate_digest": "d2"}, {"workers": 1}])
-def test_the_revision_tells_configurations_and_certificates_apart(change: dict[str, object]) -> None:
+def test_the_revision_tells_configurations_and_certificates_apart(change: dict[str, Any]) -> None:
     assert nginx_conf.revision(replace(CONFIG, **change)) != nginx_conf.revision(CONFIG)
 
 

@@ -244,7 +244,7 @@ async def test_resync_tells_a_route_that_could_not_be_told(bench: Bench) -> None
     async def deaf(_: Event[Payload]) -> int:
         raise TransientError("no answer")
 
-    bench.bus.publish = deaf  # type: ignore[method-assign]
+    bench.bus.publish = deaf  # type: ignore[method-assign, assignment]
     with pytest.raises(TransientError):
         await bench.keeper.refresh(observed.instance_id)
     bench.bus.publish = real  # type: ignore[method-assign]

@@ -112,6 +112,7 @@ def nginx_config(settings: Settings, certificate: Certificate) -> NginxConfig:
         certificate_key=_as_seen_by_nginx(certificate.key, settings.directory),
         certificate_digest=certificate.digest,
         workers=settings.edge_workers,
+        drain_seconds=round(settings.edge_drain.total_seconds()),
         user=worker_user(),
     )
 

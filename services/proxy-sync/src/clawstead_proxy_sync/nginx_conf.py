@@ -43,6 +43,8 @@ class NginxConfig:
     certificate_key: str
     certificate_digest: str
     workers: int
+    drain_seconds: int
+    """How long connections of an earlier table may go on."""
     user: str | None = None
     """Who the workers run as, when the master is root."""
 

@@ -94,8 +94,8 @@ PAGES = (
         "Clawstead",
         "OpenClaw, hosted",
         "Every instance on this platform has an address of its own. They are made and managed through the API.",
-        link="/api/v1/docs",
-        link_text="API documentation",
+        link="/api/v1/openapi.json",
+        link_text="API description (OpenAPI)",
     ),
     Page(
         "open",

@@ -208,7 +208,8 @@ class NginxEdge:
     async def _start(self) -> None:
         table = await asyncio.to_thread(self._store.load)
         if table is None:
-            log.warning("no whole route map is stored, beginning with an empty one")
+            if self._layout.map.exists():
+                log.warning("the stored route map is damaged, beginning with an empty one")
             table = RouteMap(self._generation + 1, {})
             await asyncio.to_thread(self._store.put, nginx_map.render(table))
         self._generation = max(self._generation, table.generation)

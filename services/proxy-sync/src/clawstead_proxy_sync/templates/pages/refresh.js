@@ -3,7 +3,8 @@
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, Number(wait) * 1000));
     try {
-      const response = await fetch(location.pathname + location.search, { method: "HEAD", cache: "no-store" });
+      const options = { method: "HEAD", cache: "no-store", redirect: "manual" };
+      const response = await fetch(location.pathname + location.search, options);
       if (response.headers.get("X-Clawstead-Page") !== page) {
         location.reload();
         return;
