@@ -66,10 +66,11 @@ def test_the_revision_tells_configurations_and_certificates_apart(change: dict[s
     assert nginx_conf.revision(replace(CONFIG, **change)) != nginx_conf.revision(CONFIG)
 
 
-def test_a_candidate_differs_in_the_table_that_it_includes_and_nothing_else() -> None:
-    text = nginx_conf.render(CONFIG)
-    candidate = nginx_conf.render(CONFIG, map_file=nginx_conf.CANDIDATE_MAP_FILE)
-    assert candidate.replace(nginx_conf.CANDIDATE_MAP_FILE, nginx_conf.MAP_FILE) == text
+def test_a_candidate_table_is_checked_under_the_limits_that_it_will_be_served_under() -> None:
+    check = nginx_conf.render_map_check()
+    assert f"include {nginx_conf.CANDIDATE_MAP_FILE};" in check
+    for setting in re.findall(r"map_hash_\w+ \d+;", nginx_conf.render(CONFIG)):
+        assert setting in check
 
 
 def test_dots_of_the_domain_match_only_dots() -> None:

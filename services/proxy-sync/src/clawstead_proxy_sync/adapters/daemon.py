@@ -19,6 +19,7 @@ RELOADS = Counter("clawstead_edge_reloads_total", "Reloads of nginx", ["outcome"
 RELOAD_SECONDS = Histogram("clawstead_edge_reload_seconds", "From the signal until every worker serves the new table")
 
 _WATCH_SECONDS = 0.2
+_OVERLAP_SECONDS = 0.1
 _PROOF_SECONDS = 10.0
 _PROOF_STEP_SECONDS = 0.005
 _ROTATE_EVERY_SECONDS = 60.0
@@ -81,7 +82,9 @@ class NginxDaemon:
         begun = time.perf_counter()
         master.send(SIGHUP)
         try:
-            # Old workers accept for another tenth of a second; one answer with the new table proves nothing.
+            # Old workers accept for another tenth of a second: until then one answer with the new table proves
+            # nothing, and asking would only take time from whatever the new route is waiting for.
+            await asyncio.sleep(_OVERLAP_SECONDS)
             await self._prove(wanted, replaced=before)
         except EdgeUnavailableError:
             RELOADS.labels("failed").inc()

@@ -53,8 +53,13 @@ class Layout:
 
     @property
     def candidate_config(self) -> Path:
-        """A configuration to be tested; it includes the candidate map."""
+        """A configuration to be tested."""
         return self.directory / "candidate.conf"
+
+    @property
+    def map_check(self) -> Path:
+        """A configuration that only reads the candidate map."""
+        return self.directory / "map-check.conf"
 
     @property
     def map(self) -> Path:

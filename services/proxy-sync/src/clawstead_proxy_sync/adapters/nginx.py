@@ -59,8 +59,7 @@ class NginxEdge:
         self._up = asyncio.Event()
         self._generation = 0
         self._served: RouteMap | None = None
-        self._config = config
-        self._revision = nginx_conf.revision(config)
+        self._use(config)
 
     @property
     def served(self) -> RouteMap | None:
@@ -125,7 +124,7 @@ class NginxEdge:
             if nginx_map.parse(text) != table:
                 raise EdgeRefusedError("the table does not read back as it was written")
             await asyncio.to_thread(self._propose, text)
-            await self._command.test(self._layout.candidate_config)
+            await self._command.test(self._layout.map_check)
             before = await asyncio.to_thread(self._store.accept, text)
             try:
                 await self._store_config()
@@ -162,6 +161,7 @@ class NginxEdge:
 
     def _use(self, config: NginxConfig) -> None:
         self._config = config
+        self._text = nginx_conf.render(config).encode()
         self._revision = nginx_conf.revision(config)
 
     def _wanted(self, table: RouteMap) -> Serving:
@@ -173,8 +173,7 @@ class NginxEdge:
 
     def _propose(self, text: bytes) -> None:
         self._store.propose(text)
-        config = nginx_conf.render(self._config, map_file=nginx_conf.CANDIDATE_MAP_FILE)
-        self._layout.candidate_config.write_text(config)
+        self._layout.map_check.write_text(nginx_conf.render_map_check())
 
     async def _begin(self) -> None:
         await asyncio.to_thread(self._layout.prepare, self._pages)
@@ -219,12 +218,11 @@ class NginxEdge:
         self._served = table
 
     async def _store_config(self) -> None:
-        content = nginx_conf.render(self._config).encode()
-        if self._layout.config.is_file() and self._layout.config.read_bytes() == content:
+        if self._layout.config.is_file() and self._layout.config.read_bytes() == self._text:
             return
-        await asyncio.to_thread(self._layout.candidate_config.write_bytes, content)
+        await asyncio.to_thread(self._layout.candidate_config.write_bytes, self._text)
         await self._command.test(self._layout.candidate_config)
-        await asyncio.to_thread(write_atomically, self._layout.config, content)
+        await asyncio.to_thread(write_atomically, self._layout.config, self._text)
 
     async def _go_back(self, text: bytes | None) -> None:
         self._served = None
