@@ -22,7 +22,7 @@ from clawstead_proxy_sync.adapters.local_ca import LocalAuthority
 from clawstead_proxy_sync.adapters.nginx import NginxEdge
 from clawstead_proxy_sync.backoff import Backoff
 from clawstead_proxy_sync.nginx_conf import NginxConfig
-from clawstead_proxy_sync.ports import Certificate
+from clawstead_proxy_sync.ports import Certificate, Report
 from clawstead_proxy_sync.publisher import MapPublisher
 from clawstead_proxy_sync.reconcile import SERVICE, RouteKeeper
 from clawstead_proxy_sync.routing import RouteTable
@@ -59,22 +59,15 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
     service.http = Starlette(routes=[*admin_routes(SERVICE, service.readiness), lookup.lookup_route(keeper)])
     subscribe(service.bus, keeper)
 
-    def report(why: str | None) -> None:
-        if why is None:
-            service.readiness.met(_EDGE)
-        else:
-            service.readiness.unmet(_EDGE, why)
-
     async def renew() -> None:
         await edge.reconfigure(nginx_config(settings, await certificates.current()))
 
     async def repair() -> None:
         keeper.repair_gates()
 
-    report("not yet started")
     async with asyncio.TaskGroup() as group:
         # The edge first: it serves the stored table while the bus may still be away.
-        group.create_task(edge.run(report), name="edge")
+        group.create_task(edge.run(reporter(service.readiness)), name="edge")
         group.create_task(publisher.run(), name="publisher")
         group.create_task(repeat(renew, _RENEWAL_INTERVAL), name="certificates")
         await edge.up()
@@ -83,6 +76,19 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
         await service.run(
             repeat(repair, settings.edge_check_interval), repeat(keeper.resync, settings.edge_resync_interval)
         )
+
+
+def reporter(readiness: Readiness) -> Report:
+    """Return what tells operators whether the edge serves."""
+
+    def report(why: str | None) -> None:
+        if why is None:
+            readiness.met(_EDGE)
+        else:
+            readiness.unmet(_EDGE, why)
+
+    report("nginx is not started yet")
+    return report
 
 
 async def alone(layout: Layout, readiness: Readiness) -> BinaryIO:
