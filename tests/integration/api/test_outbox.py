@@ -10,6 +10,7 @@ from nats.errors import MaxPayloadError
 from sqlmodel import select
 
 from clawstead_api.adapters.nats_buckets import NatsBuckets
+from clawstead_api.database import Database
 from clawstead_api.outbox import POISON_ATTEMPTS, Relay
 from clawstead_api.tables import Outbox
 from clawstead_shared.errors import TransientError
@@ -205,13 +206,13 @@ async def test_a_missed_wake_is_made_up_for(
     await wait_until(lambda: stored(bus), timeout=3)
 
 
-async def test_one_relay_per_database_tells(api: Api, client: httpx.AsyncClient, bus: Bus, database_url: str) -> None:
-    if database_url.startswith("sqlite"):
-        pytest.skip("on SQLite one process holds the file")
-    first, second = api.database.advisory_lock(7), api.database.advisory_lock(7)
+async def test_one_relay_per_shared_database_tells(postgresql_url: str) -> None:
+    database = Database(postgresql_url)
+    first, second = database.advisory_lock(7), database.advisory_lock(7)
     assert await first.held()
     assert await first.held()
     assert not await second.held()
     await first.release()
     assert await second.held()
     await second.release()
+    await database.close()
