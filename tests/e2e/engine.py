@@ -14,7 +14,10 @@ class Engine:
         self._client = docker.from_env(timeout=60)
 
     def containers(self, instance_id: str) -> list[Any]:
-        return list(self._client.containers.list(all=True, filters={"label": f"{LABEL}={instance_id}"}))
+        # One that is removed by others between listing and inspecting is gone, not an error.
+        return list(
+            self._client.containers.list(all=True, ignore_removed=True, filters={"label": f"{LABEL}={instance_id}"})
+        )
 
     def networks(self, instance_id: str) -> list[Any]:
         return list(self._client.networks.list(filters={"label": f"{LABEL}={instance_id}"}))
@@ -28,7 +31,7 @@ class Engine:
     def remove_leftovers(self, installation: str) -> None:
         """Remove what one installation left behind."""
         mine: dict[str, str | list[str] | bool] = {"label": f"ing.clawstead.installation={installation}"}
-        for container in self._client.containers.list(all=True, filters=mine):
+        for container in self._client.containers.list(all=True, ignore_removed=True, filters=mine):
             container.remove(force=True, v=True)
         for network in self._client.networks.list(filters=mine):
             network.remove()

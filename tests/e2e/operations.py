@@ -1,5 +1,6 @@
 """What a customer does with instances, and what must be true when it is done."""
 
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.engine import Engine
@@ -77,11 +78,8 @@ class Operations:
         await wait_until(lambda: not self._mentions(instance_id), timeout=timeout, what="route files forget it")
 
     def _mentions(self, instance_id: str) -> list[Any]:
-        return [path for path in self._route_files() if instance_id in path.name or instance_id in path.read_text()]
-
-    def _route_files(self) -> list[Any]:
-        root = self.platform.data_dir / "proxy-sync"
-        return [path for path in root.rglob("*") if path.is_file() and path.suffix in {".map", ""} and _is_text(path)]
+        files = [path for path in (self.platform.data_dir / "proxy-sync").rglob("*") if path.suffix in {".map", ""}]
+        return [path for path in files if instance_id in path.name or instance_id in _text(path)]
 
     async def delete_all(self) -> None:
         """Delete what this object created and wait until it is gone."""
@@ -95,5 +93,8 @@ class Operations:
         return f"https://{instance_id}.{DOMAIN}:{self.platform.https_port}"
 
 
-def _is_text(path: Any) -> bool:
-    return b"\0" not in path.read_bytes()[:512]
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace") if path.is_file() else ""
+    except FileNotFoundError:
+        return ""  # a candidate that has taken its place meanwhile
