@@ -89,7 +89,8 @@ async def test_an_instance_is_served_while_it_runs_and_not_a_moment_longer(
     label = observed.subdomain
     assert (await client.get(label)).status_code == 404
     await observe(bus, observed, phase=Phase.STARTING)
-    await wait_until(lambda: serves(client, label, 503))
+    await wait_until(process.lines)
+    assert (await client.get(label)).status_code == 503
     await observe(bus, observed)
     await wait_until(lambda: is_active(bus, observed))
     assert (await client.get(label)).status_code == 200
@@ -113,7 +114,7 @@ async def test_a_prepared_route_is_active_within_a_moment_and_without_a_reload(
     bus: Bus, process: ProxySyncProcess, client: SiteClient, site: EchoSite
 ) -> None:
     observed = await observe(bus, make_observed(port=site.port), phase=Phase.STARTING)
-    await wait_until(lambda: serves(client, observed.subdomain, 503))
+    await wait_until(process.lines)
     stored = process.map
     begun = time.perf_counter()
     await observe(bus, observed, phase=Phase.RUNNING)
