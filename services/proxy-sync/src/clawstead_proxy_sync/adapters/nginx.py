@@ -1,6 +1,6 @@
 """The edge on nginx: owns the process, its configuration, its table and its gates.
 
-The process is a daemon in a session of its own. When proxy-sync is stopped it ends nginx; when proxy-sync
+The process is a daemon of its own. When proxy-sync is stopped it ends nginx; when proxy-sync
 dies nginx goes on serving what it knows, and the next proxy-sync finds and adopts it. A new table goes
 
     candidate file -> nginx -t -> rename -> SIGHUP -> every accepting worker is new and shows the generation
