@@ -151,11 +151,7 @@ class Monitor:
 
     async def _publish(self, target: Target) -> None:
         observed, standing = target.observed, target.standing
-        published = target.published
-        if published is None or (published.verdict, published.container_id) != (
-            standing.verdict,
-            standing.container_id,
-        ):
+        if _is_news(target.published, standing):
             health = _health(observed.instance_id, standing)
             with (
                 continued_trace(observed.traceparent),
@@ -169,6 +165,14 @@ class Monitor:
 
     def _count(self, verdict: Verdict) -> int:
         return sum(target.standing.verdict is verdict for target in self._targets.values())
+
+
+def _is_news(published: Health | None, standing: Standing) -> bool:
+    if published is None or published.verdict is Verdict.STOPPED:
+        # Nothing ran, and nothing does yet: the first thing to tell is the start of a container.
+        coming = standing.verdict is Verdict.STARTING and standing.start is None
+        return not coming and (published is None or standing.verdict is not Verdict.STOPPED)
+    return (published.verdict, published.container_id) != (standing.verdict, standing.container_id)
 
 
 def _over(event: Event[Observed], published: Event[Health] | None) -> bool:
