@@ -82,6 +82,8 @@ find_missing() {
         need_postgresql
         need_chromium
         need shellcheck shellcheck
+        need curl curl
+        need ip iproute2
     fi
 }
 
