@@ -20,8 +20,11 @@ fail() {
 compose() {
     if docker compose version >/dev/null 2>&1; then
         docker compose --project-name "$PROJECT" "$@"
-    else
+    elif [ -x .tools/docker-compose ]; then
         .tools/docker-compose --project-name "$PROJECT" "$@"
+    else
+        say "there is no docker compose: install it, or run scripts/compose-standins.sh"
+        return 1
     fi
 }
 
