@@ -3,6 +3,7 @@
 
 readonly ENGINE_SECONDS=30
 readonly ENGINE_LOG=/var/log/clawstead-dockerd.log
+readonly ENGINE_PID=/var/run/docker.pid CONTAINERD_PID=/var/run/docker/containerd/containerd.pid
 
 engine_answers() { timeout 10 docker version >/dev/null 2>&1; }
 
@@ -18,6 +19,15 @@ explain_engine_to_user() {
         fail "the Docker engine is not running. Run this, then try again:" "  sudo systemctl enable --now docker"
     fi
     fail "the Docker engine is not running, and only root can start it. Run this:" "  sudo $PWD/scripts/setup.sh"
+}
+
+# runs NAME FILE: whether FILE holds the process id of a running NAME.
+runs() { [ "$(cat "/proc/$(cat "$2" 2>/dev/null)/comm" 2>/dev/null)" = "$1" ]; }
+
+# What a killed engine leaves: once another process has that number, dockerd takes it for a running one and gives up.
+forget_dead_engine() {
+    runs dockerd "$ENGINE_PID" || rm -f "$ENGINE_PID"
+    runs containerd "$CONTAINERD_PID" || rm -f "$CONTAINERD_PID"
 }
 
 # In a session of its own, without our files: it must outlive this script and a Ctrl-C, and hold no lock.
@@ -43,7 +53,8 @@ start_engine() {
     say "starting the Docker engine"
     if systemd_runs; then
         systemctl start docker || fail "systemctl could not start docker: see 'journalctl -u docker'"
-    elif ! kill -0 "$(cat /var/run/docker.pid 2>/dev/null)" 2>/dev/null; then
+    elif ! runs dockerd "$ENGINE_PID"; then
+        forget_dead_engine
         launch_dockerd
     fi
     wait_for_engine
