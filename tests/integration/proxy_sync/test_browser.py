@@ -1,19 +1,16 @@
 """The edge's pages in a real browser: they refresh, open dashboards, and keep to their own policy."""
 
 import json
-import shutil
 from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Browser, Page
 
 from clawstead_proxy_sync.nginx_map import Closed, Upstream
-from tests.e2e.browser import CHROMIUM, chromium, new_visitor
+from tests.e2e.browser import chromium, new_visitor
 from tests.integration.proxy_sync.conftest import RunningEdge
 from tests.support.site import EchoSite
 from tests.support.wait import wait_until
-
-pytestmark = pytest.mark.skipif(shutil.which(CHROMIUM) is None, reason="needs chromium: apt-get install chromium")
 
 TICKET = "canary-ticket"
 
