@@ -4,11 +4,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from clawstead_cli import topology
 from clawstead_shared.messaging import Bus
 from clawstead_shared.settings import BusSettings
 from tests.support.nats_server import NatsServer
+
+# The default prints every local variable of every frame: seconds of work inside the event loop, and secrets.
+_renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _renderer])
 
 
 @pytest.fixture

@@ -11,13 +11,15 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from clawstead_api import schema
+from clawstead_api import repository, schema
 from clawstead_api.app import watch_database
 from clawstead_api.database import Database
 from clawstead_api.errors import DatabaseUnavailableError
+from clawstead_api.keys import KeyExchange
 from clawstead_api.tables import Table
 from clawstead_shared.admin import Readiness
-from tests.support.api import Api
+from clawstead_shared.streams import SEALING_KEY
+from tests.support.api import Api, FakeBuckets
 from tests.support.ports import free_port
 from tests.support.postgres_server import PostgresServer
 from tests.support.wait import wait_until
@@ -96,6 +98,24 @@ async def test_writers_at_once_all_succeed(api: Api, client: httpx.AsyncClient) 
 async def test_one_subdomain_asked_for_at_once_is_given_once(client: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(*(client.post("/instances", json={**BODY, "subdomain": "ada"}) for _ in range(6)))
     assert sorted(answer.status_code for answer in answers) == [202] + [409] * 5
+
+
+async def test_a_sealing_key_that_another_learns_at_the_same_moment_is_learned(postgresql_url: str) -> None:
+    database = Database(postgresql_url)
+    exchange = KeyExchange(database, FakeBuckets(), b"")
+
+    async def waits_for_the_other() -> bool:
+        async with database.read() as session:
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            return bool((await (await session.connection()).execute(waiting)).scalar_one())
+
+    async with database.write() as other:
+        await repository.remember_setting(other, SEALING_KEY, "")
+        await other.flush()
+        learning = asyncio.create_task(exchange.sealing_key())
+        await wait_until(waits_for_the_other)
+    assert await learning
+    await database.close()
 
 
 async def test_commands_at_once_make_one_generation_each(api: Api, client: httpx.AsyncClient) -> None:
