@@ -14,7 +14,6 @@ from pydantic.json_schema import models_json_schema
 
 from clawstead_api.app import openapi_document
 from clawstead_shared.events.envelope import CONTENT_TYPE, PAYLOADS, EventType
-from clawstead_shared.events.observed import Phase
 from clawstead_shared.ids import INSTANCE_ID_PATTERN
 from clawstead_shared.streams import CONSUMERS, STATE_STREAM, WRITERS
 from clawstead_shared.subjects import ROOT, Topic
@@ -24,7 +23,7 @@ ROOT_DIR = Path(__file__).resolve().parent.parent
 DOCS = ROOT_DIR / "docs"
 SCHEMAS = ROOT_DIR / "tests" / "contract" / "schemas"
 
-_OBSERVED_TYPES = {EventType.of_phase(phase) for phase in Phase if phase is not Phase.PENDING}
+_OBSERVED_TYPES = {event_type for event_type in EventType if event_type.told_by_provisioner}
 _HEADERS = {
     "ce-specversion": {"const": "1.0"},
     "ce-id": {"type": "string", "description": "ULID; equals Nats-Msg-Id, by which JetStream drops a repetition"},

@@ -1,4 +1,4 @@
-"""Whether a payload's JSON schema only gained what v1 may gain: optional fields."""
+"""Whether a payload's JSON schema only gained what v1 may gain: optional fields, and words of extensible enums."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +16,8 @@ def _compared(
 ) -> Iterator[str]:
     old, new = _resolved(old, old_root), _resolved(new, new_root)
     for bound in _BOUNDS:
+        if bound == "enum" and old.get("x-extensible") and set(old["enum"]) <= set(new.get("enum", ())):
+            continue
         if old.get(bound) != new.get(bound):
             yield f"{where}: {bound} was {old.get(bound)!r}, is {new.get(bound)!r}"
     yield from _compared_fields(where, old, new, old_root, new_root)

@@ -65,4 +65,4 @@ def desired_event(desired: Desired, type_: EventType = EventType.CREATED) -> Eve
 
 
 def observed_event(observed: Observed) -> Event[Observed]:
-    return Event(EventType.of_phase(observed.phase), "provisioner", observed)
+    return Event(EventType.of(observed), "provisioner", observed)

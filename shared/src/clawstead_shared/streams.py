@@ -15,6 +15,8 @@ DEAD_LETTER_STREAM = "CLAWSTEAD_DLQ"
 SECRETS_BUCKET = "CLAWSTEAD_SECRETS"
 KEYS_BUCKET = "CLAWSTEAD_KEYS"
 TICKETS_BUCKET = "CLAWSTEAD_TICKETS"
+HOSTS_BUCKET = "CLAWSTEAD_HOSTS"
+"""What each provisioner's host can hold: ``clawstead_shared.hosts``, under the host's name."""
 
 SEALING_KEY = "provisioner.seal"
 """Key in KEYS_BUCKET: the provisioner's public key (base64, Curve25519), to which the API seals secrets."""
@@ -127,4 +129,5 @@ BUCKETS = (
     Bucket(SECRETS_BUCKET),
     Bucket(KEYS_BUCKET),
     Bucket(TICKETS_BUCKET, ttl=timedelta(minutes=10)),
+    Bucket(HOSTS_BUCKET),
 )

@@ -100,7 +100,7 @@ class Observations:
         previous = memory.last
         if observed == previous:
             return
-        await self._store(Event(EventType.of_phase(observed.phase), SOURCE, observed))
+        await self._store(Event(EventType.of(observed), SOURCE, observed))
         memory.last = observed
         if previous is not None:
             _count(previous.phase, -1)

@@ -16,7 +16,17 @@ from clawstead_shared.events.desired import (
 )
 from clawstead_shared.events.envelope import Event, EventType, MalformedEventError, decode, encode
 from clawstead_shared.events.health import Health, RestartWanted, Verdict
-from clawstead_shared.events.observed import ExitCause, Observed, Phase, Progress, Reason
+from clawstead_shared.events.observed import (
+    ExitCause,
+    ImageVersion,
+    Observed,
+    Phase,
+    Progress,
+    Reason,
+    RejectedImage,
+    Warning,
+    WarningCode,
+)
 from clawstead_shared.events.payload import Payload
 from clawstead_shared.events.route import Route
 from clawstead_shared.events.terminal import SessionEnd, Terminal
@@ -29,6 +39,7 @@ __all__ = [
     "EventType",
     "ExitCause",
     "Health",
+    "ImageVersion",
     "InstanceSpec",
     "Limits",
     "MalformedEventError",
@@ -38,6 +49,7 @@ __all__ = [
     "Progress",
     "Provider",
     "Reason",
+    "RejectedImage",
     "RestartRequest",
     "RestartWanted",
     "Route",
@@ -45,6 +57,8 @@ __all__ = [
     "SessionEnd",
     "Terminal",
     "Verdict",
+    "Warning",
+    "WarningCode",
     "decode",
     "encode",
 ]

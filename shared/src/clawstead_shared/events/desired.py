@@ -54,6 +54,10 @@ class InstanceSpec(Record):
     owner_id: str
     plan: str
     image: str
+    image_revision: int = Field(default=0, ge=0)
+    """Counts the owner's update requests: a higher one asks for what ``image`` names by now."""
+    image_forced: bool = False
+    """Whether to try an image that this instance went back from before."""
     subdomain: DnsLabel
     """First label of the hostname; the instance id unless the owner chose another."""
     origin: str
@@ -94,6 +98,8 @@ class Desired(Payload):
     spec: InstanceSpec
     secrets: SecretRef | None = None
     restart: RestartRequest | None = None
+    force: bool = False
+    """Only with ``deleted``: it counts as removed even if something of it cannot be removed now."""
     actor: str
     """Who caused the change: a user or token id, never a secret."""
     request_id: str | None = None

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from clawstead_shared.events.desired import Desired
 from clawstead_shared.events.health import Health
-from clawstead_shared.events.observed import Observed, Phase
+from clawstead_shared.events.observed import Observed, Phase, Reason
 from clawstead_shared.events.payload import Payload
 from clawstead_shared.events.route import Route
 from clawstead_shared.events.terminal import Terminal
@@ -45,6 +45,8 @@ class EventType(StrEnum):
     START_REQUESTED = "clawstead.instance.start_requested"
     STOP_REQUESTED = "clawstead.instance.stop_requested"
     RESTART_REQUESTED = "clawstead.instance.restart_requested"
+    UPDATE_REQUESTED = "clawstead.instance.update_requested"
+    TOKEN_ROTATION_REQUESTED = "clawstead.instance.token_rotation_requested"  # noqa: S105 - a name
     DELETE_REQUESTED = "clawstead.instance.delete_requested"
     RESYNCED = "clawstead.instance.resynced"
 
@@ -52,6 +54,8 @@ class EventType(StrEnum):
     START_BEGUN = "clawstead.instance.start_begun"
     READY = "clawstead.instance.ready"
     UPDATE_BEGUN = "clawstead.instance.update_begun"
+    UPDATE_ROLLED_BACK = "clawstead.instance.update_rolled_back"
+    PROGRESSED = "clawstead.instance.progressed"
     STOP_BEGUN = "clawstead.instance.stop_begun"
     STOPPED = "clawstead.instance.stopped"
     FAILED = "clawstead.instance.failed"
@@ -64,9 +68,18 @@ class EventType(StrEnum):
     SESSION_CLOSED = "clawstead.terminal.session_closed"
 
     @classmethod
-    def of_phase(cls, phase: Phase) -> "EventType":
-        """Return the type of an observation that reached ``phase``."""
-        return _TYPE_OF_PHASE[phase]
+    def of(cls, observed: Observed) -> "EventType":
+        """Return the type of an observation: what it tells about, else the phase that was reached."""
+        if observed.progress is not None:
+            return cls.PROGRESSED
+        if observed.phase is Phase.UPDATING and observed.reason is Reason.UPDATE_ROLLED_BACK:
+            return cls.UPDATE_ROLLED_BACK
+        return _TYPE_OF_PHASE[observed.phase]
+
+    @property
+    def told_by_provisioner(self) -> bool:
+        """Whether events of this type are observations."""
+        return self in _OBSERVATIONS
 
 
 _TYPE_OF_PHASE = {
@@ -80,6 +93,8 @@ _TYPE_OF_PHASE = {
     Phase.DELETING: EventType.DELETE_BEGUN,
     Phase.REMOVED: EventType.REMOVED,
 }
+
+_OBSERVATIONS = frozenset({*_TYPE_OF_PHASE.values(), EventType.PROGRESSED, EventType.UPDATE_ROLLED_BACK})
 
 P_co = TypeVar("P_co", bound=Payload, covariant=True)
 

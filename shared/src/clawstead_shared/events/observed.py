@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, Field
 
-from clawstead_shared.events.payload import Payload, Record
+from clawstead_shared.events.payload import ExtensibleEnum, Payload, Record
 from clawstead_shared.ids import DnsLabel
 
 
@@ -23,22 +23,26 @@ class Phase(StrEnum):
     REMOVED = "removed"
 
 
-class Reason(StrEnum):
+class Reason(ExtensibleEnum):
     """Why an instance is in its phase, for machines. ``message`` says it for people."""
 
     CONFIG_INVALID = "config_invalid"
     CRASH_LOOP = "crash_loop"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
     DISK_FULL = "disk_full"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     IMAGE_MISSING = "image_missing"
     IMAGE_UNUSABLE = "image_unusable"
     INTERNAL_ERROR = "internal_error"
+    LEFTOVERS = "leftovers"
     NAME_TAKEN = "name_taken"
     OUT_OF_MEMORY = "out_of_memory"
     PORTS_EXHAUSTED = "ports_exhausted"
     SECRETS_MISSING = "secrets_missing"
     START_TIMEOUT = "start_timeout"
     STORAGE_UNUSABLE = "storage_unusable"
+    UNKNOWN = "unknown"
+    UPDATE_ROLLED_BACK = "update_rolled_back"
 
 
 class ExitCause(Record):
@@ -48,6 +52,39 @@ class ExitCause(Record):
     """Exit code as Docker reports it: 137 is SIGKILL, 78 a config that OpenClaw refuses."""
     oom_killed: bool = False
     finished_at: AwareDatetime | None = None
+
+
+class WarningCode(ExtensibleEnum):
+    """What the owner or the operator should look after although the instance works."""
+
+    MEMORY_BELOW_MINIMUM = "memory_below_minimum"
+    RESTART_PENDING = "restart_pending"
+    UNKNOWN = "unknown"
+    WORKSPACE_OVER_QUOTA = "workspace_over_quota"
+
+
+class Warning(Record):
+    """One thing to look after."""
+
+    code: WarningCode
+    message: str
+
+
+class ImageVersion(Record):
+    """One image as it was asked for, and what that was then."""
+
+    reference: str
+    revision: int = Field(default=0, ge=0)
+    """``image_revision`` of the spec that asked for it."""
+    digest: str | None = None
+    """The engine's id of the image, None if it was never there."""
+
+
+class RejectedImage(ImageVersion):
+    """An image that the instance went back from."""
+
+    message: str
+    """What was wrong with it."""
 
 
 class Progress(Record):
@@ -81,3 +118,10 @@ class Observed(Payload):
     """Starts after the first of this container that nobody asked for."""
     exit: ExitCause | None = None
     progress: Progress | None = None
+    image: ImageVersion | None = None
+    """What the container was made from."""
+    rejected: RejectedImage | None = None
+    """The image that the last update tried in vain; kept until another one is asked for."""
+    warnings: tuple[Warning, ...] = ()
+    health_path: str = "/healthz"
+    """Path on ``port`` that answers 200 while the gateway lives."""

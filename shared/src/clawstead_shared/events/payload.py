@@ -1,10 +1,27 @@
 """The base of every topic's model: frozen, strict when we write, tolerant when we read."""
 
-from typing import Self
+from enum import StrEnum
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
 
 from clawstead_shared.ids import InstanceId
+
+
+class ExtensibleEnum(StrEnum):
+    """Words that later versions may add to: a reader takes one that it does not know for ``unknown``."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "ExtensibleEnum | None":
+        return cls("unknown") if isinstance(value, str) and value != "unknown" else None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Mark the schema, so that an added word does not count as a breaking change."""
+        schema = handler.resolve_ref_schema(handler(core))
+        schema["x-extensible"] = True
+        return schema
 
 
 class Record(BaseModel):
