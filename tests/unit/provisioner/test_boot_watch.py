@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from clawstead_provisioner.background import Background
+from clawstead_provisioner.boot_slots import BootSlots
 from clawstead_provisioner.boot_watch import Boot, BootWatch, Milestones
 from tests.support.provisioner_rig import FakeGateway
 from tests.support.wait import wait_until
@@ -25,8 +26,8 @@ class Told:
 async def test_a_fast_start_is_told_at_once_and_nothing_else() -> None:
     told = Told()
     async with Background() as background:
-        watch = BootWatch(FakeGateway(), background)
-        watch.watch(Boot("a", 1, 10), told.milestones)
+        watch = BootWatch(FakeGateway(), background, BootSlots(1))
+        watch.watch(Boot("a", 1, 10, 5), told.milestones)
         await wait_until(lambda: told.said, timeout=1)
         await wait_until(lambda: not watch.watching("a"))
     assert told.said == ["ready"]
@@ -37,7 +38,7 @@ async def test_a_slow_start_is_told_then_overdue_then_ready_once_each(monkeypatc
     told, gateway = Told(), FakeGateway()
     gateway.up = False
     async with Background() as background:
-        BootWatch(gateway, background).watch(Boot("a", 1, 0.2), told.milestones)
+        BootWatch(gateway, background, BootSlots(1)).watch(Boot("a", 1, 0.2, 0.15), told.milestones)
         await wait_until(lambda: told.said == ["slow", "overdue"])
         await asyncio.sleep(0.05)
         gateway.up = True
@@ -48,10 +49,10 @@ async def test_a_new_start_ends_the_wait_for_the_old_one() -> None:
     old, new, gateway = Told(), Told(), FakeGateway()
     gateway.up = False
     async with Background() as background:
-        watch = BootWatch(gateway, background)
-        watch.watch(Boot("a", 1, 10), old.milestones)
+        watch = BootWatch(gateway, background, BootSlots(1))
+        watch.watch(Boot("a", 1, 10, 5), old.milestones)
         await asyncio.sleep(0)
-        watch.watch(Boot("a", 1, 10), new.milestones)
+        watch.watch(Boot("a", 1, 10, 5), new.milestones)
         gateway.up = True
         await wait_until(lambda: new.said == ["ready"])
     assert old.said == []

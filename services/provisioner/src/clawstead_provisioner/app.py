@@ -11,6 +11,7 @@ from clawstead_provisioner.adapters.gateway_http import HttpGateway
 from clawstead_provisioner.adapters.sealed_secrets import SealedSecrets, publish_sealing_key
 from clawstead_provisioner.background import Background
 from clawstead_provisioner.blueprint import Blueprints
+from clawstead_provisioner.boot_slots import BootSlots
 from clawstead_provisioner.boot_watch import BootWatch
 from clawstead_provisioner.config_schema import load_schema
 from clawstead_provisioner.engine_lock import acquire_engine
@@ -96,6 +97,7 @@ def assemble(
 
     queue = WorkQueue(look, concurrency=4 * (os.cpu_count() or 1))
     free = partial(is_free, settings.gateway_host)
+    slots = BootSlots(settings.boots_at_once)
     tools = Tools(
         engine=engine,
         storage=storage,
@@ -105,7 +107,8 @@ def assemble(
         ports=PortTable(settings.first_gateway_port, settings.last_gateway_port, free),
         background=background,
         pulls=Pulls(engine, background),
-        boots=BootWatch(gateway, background),
+        boots=BootWatch(gateway, background, slots),
+        slots=slots,
         queue=queue,
         patience=_patience(settings),
     )

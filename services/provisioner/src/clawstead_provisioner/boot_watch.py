@@ -4,10 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 
 from prometheus_client import Histogram
 
 from clawstead_provisioner.background import Background
+from clawstead_provisioner.boot_slots import BootSlots
 from clawstead_provisioner.ports import Gateway
 
 BOOT = Histogram(
@@ -32,6 +35,8 @@ class Boot:
     port: int
     timeout_seconds: float
     """After which it counts as failed, although the wait goes on."""
+    grace_seconds: float
+    """After which it no longer keeps others from starting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +51,16 @@ class Milestones:
 
 
 class BootWatch:
-    """The boots under way, one per instance."""
+    """The boots under way, one per instance; each has a slot until it ends, or takes longer than it should."""
 
-    def __init__(self, gateway: Gateway, background: Background) -> None:
+    def __init__(self, gateway: Gateway, background: Background, slots: BootSlots) -> None:
         self._gateway = gateway
         self._background = background
+        self._slots = slots
 
     def watch(self, boot: Boot, milestones: Milestones) -> None:
         """Begin to wait for a start; the instance's previous wait ends."""
+        self._slots.hold(boot.instance_id)
         self._background.start(_KIND, boot.instance_id, self._wait(boot, milestones))
 
     def watching(self, instance_id: str) -> bool:
@@ -63,10 +70,16 @@ class BootWatch:
     def cancel(self, instance_id: str) -> None:
         """Stop waiting for this instance."""
         self._background.cancel(_KIND, instance_id)
+        self._slots.release(instance_id)
 
     async def _wait(self, boot: Boot, milestones: Milestones) -> None:
         begun, pause = time.monotonic(), _FIRST_PAUSE_SECONDS
-        later = [(boot.timeout_seconds, milestones.overdue), (_SLOW_SECONDS, milestones.slow)]
+        marks: list[tuple[float, Callable[[], None]]] = [
+            (boot.timeout_seconds, milestones.overdue),
+            (boot.grace_seconds, partial(self._slots.release, boot.instance_id)),
+            (_SLOW_SECONDS, milestones.slow),
+        ]
+        later = sorted(marks, key=itemgetter(0), reverse=True)
         while not await self._gateway.started(boot.port):
             elapsed = time.monotonic() - begun
             while later and elapsed >= later[-1][0]:
@@ -74,4 +87,5 @@ class BootWatch:
             await asyncio.sleep(pause)
             pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE_SECONDS) if later else _OVERDUE_PAUSE_SECONDS
         BOOT.observe(time.monotonic() - begun)
+        self._slots.release(boot.instance_id)
         milestones.ready()

@@ -55,8 +55,10 @@ async def replace(work: Work) -> bool:
 
 
 async def start(work: Work) -> bool:
-    """Start the container, with its files as they should be."""
+    """Start the container, with its files as they should be, when it may: others may be starting."""
     container, memory, tools = work.present, work.memory, work.tools
+    if not tools.slots.take(work.instance_id, work.look_again):
+        return await _wait_for_slot(work)
     if work.prepared != container.id:
         blueprint = await work.draw(container.port)
         opened = await tools.storage.open(work.instance_id)
@@ -75,6 +77,18 @@ async def start(work: Work) -> bool:
         return True
     memory.succeeded()
     _watch(work)
+    return False
+
+
+async def _wait_for_slot(work: Work) -> bool:
+    work.queued = True
+    memory = work.memory
+    memory.count_restarts(work.unasked)
+    last = memory.last
+    phase = Phase.UPDATING if last is not None and last.phase is Phase.UPDATING else Phase.PROVISIONING
+    progress = Progress(step="waiting for other starts")
+    await work.say(phase, unasked=work.unasked, exit_cause=work.exit_cause if work.unasked else None, progress=progress)
+    memory.end_noted()
     return False
 
 
@@ -140,5 +154,10 @@ def _watch(work: Work) -> None:
         work.look_again()
 
     grace = work.desired.spec.limits.boot_grace_seconds
-    boot = Boot(work.instance_id, container.port, max(_GRACE_FACTOR * grace, work.tools.patience.start_seconds))
+    boot = Boot(
+        work.instance_id,
+        container.port,
+        timeout_seconds=max(_GRACE_FACTOR * grace, work.tools.patience.start_seconds),
+        grace_seconds=grace,
+    )
     work.tools.boots.watch(boot, Milestones(ready, work.look_again, overdue))

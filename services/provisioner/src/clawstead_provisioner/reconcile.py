@@ -60,17 +60,21 @@ class Reconciler:
         """
         work: Work | None = None
         with structlog.contextvars.bound_contextvars(instance_id=instance_id):
-            for _ in range(_MOST_STEPS):
-                event = await self._reader.newest(Topic.DESIRED, instance_id)
-                if event is None or not isinstance(event.data, Desired):
-                    await self._remove_orphan(instance_id)
-                    return
-                work = work or Work(self._tools, event.data, await self._recalled(instance_id))
-                work.desired = event.data
-                with continued_trace(event.traceparent):
-                    if not await self._advance(work):
-                        self._forget_removed(work)
+            try:
+                for _ in range(_MOST_STEPS):
+                    event = await self._reader.newest(Topic.DESIRED, instance_id)
+                    if event is None or not isinstance(event.data, Desired):
+                        await self._remove_orphan(instance_id)
                         return
+                    work = work or Work(self._tools, event.data, await self._recalled(instance_id))
+                    work.desired = event.data
+                    work.queued = False
+                    with continued_trace(event.traceparent):
+                        if not await self._advance(work):
+                            self._forget_removed(work)
+                            return
+            finally:
+                self._keep_slot(instance_id, queued=work is not None and work.queued)
         raise TransientError("the instance did not settle")
 
     def restore(self, observed: dict[str, Event[Payload]]) -> None:
@@ -115,6 +119,11 @@ class Reconciler:
         """Have the engine objects of an instance removed that nobody ever asked for; its directories stay."""
         self._orphans.add(instance_id)
         self._tools.queue.submit(instance_id)
+
+    def _keep_slot(self, instance_id: str, *, queued: bool) -> None:
+        # However the run ended: a boot slot is only for a boot, a place in the line only for who still wants one.
+        if not queued and not self._tools.boots.watching(instance_id):
+            self._tools.slots.release(instance_id)
 
     async def _recalled(self, instance_id: str) -> Memory:
         memory = self._memories.setdefault(instance_id, Memory())

@@ -1,6 +1,7 @@
 """The provisioner's settings."""
 
 import hashlib
+import os
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Self
@@ -27,6 +28,8 @@ class ProvisionerSettings(ServiceSettings):
     network_pool: IPv4Network = IPv4Network("10.212.0.0/15")
     """Each instance gets a /29 of it, numbered like its port."""
 
+    boots_at_once: int = Field(default=2 * (os.cpu_count() or 1), ge=1)
+    """Gateways that may start at the same time; further ones wait in line."""
     reconcile_interval_seconds: float = Field(default=60, gt=0)
     engine_timeout_seconds: float = Field(default=60, gt=0)
     pull_timeout_seconds: float = Field(default=900, gt=0)

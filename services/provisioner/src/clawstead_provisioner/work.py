@@ -8,6 +8,7 @@ from typing import Any
 
 from clawstead_provisioner.background import Background
 from clawstead_provisioner.blueprint import Blueprint, Blueprints
+from clawstead_provisioner.boot_slots import BootSlots
 from clawstead_provisioner.boot_watch import BootWatch
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.observations import Observations
@@ -42,6 +43,7 @@ class Tools:
     background: Background
     pulls: Pulls
     boots: BootWatch
+    slots: BootSlots
     queue: WorkQueue
     patience: Patience
 
@@ -58,6 +60,8 @@ class Work:
     """Id of the container whose files were written in this run."""
     unasked: int = 0
     """How often the instance ended since the start that is known, without anybody asking for that."""
+    queued: bool = False
+    """This run left the instance in the line for a boot slot."""
     made_storage: bool = False
     """The instance's directories did not exist before this run."""
 
