@@ -11,8 +11,8 @@ from nacl.public import PrivateKey
 from clawstead_api.app import build_http, stored_events
 from clawstead_api.auth import ADMIN, ensure_admin_token
 from clawstead_api.database import Database
+from clawstead_api.desk import Desk
 from clawstead_api.feed import Feed
-from clawstead_api.handlers import Desk
 from clawstead_api.keys import KeyExchange
 from clawstead_api.outbox import Relay
 from clawstead_api.plans import load_plans

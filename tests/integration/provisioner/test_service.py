@@ -55,9 +55,9 @@ async def entrust(bus: Bus, desired: Desired) -> None:
     """Seal secrets for an instance, as the API does."""
     public = (await (await bus.bucket(KEYS_BUCKET)).get(SEALING_KEY)).value
     assert public
-    content = json.dumps({"gateway_token": TOKEN, "bot_token": None, "api_key": None})
-    sealed = SealedBox(PublicKey(base64.b64decode(public))).encrypt(content.encode())
-    await (await bus.bucket(SECRETS_BUCKET)).put(desired.instance_id, bytes(sealed))
+    sealed = SealedBox(PublicKey(base64.b64decode(public))).encrypt(TOKEN.encode())
+    parts = {"gateway_token": base64.b64encode(sealed).decode()}
+    await (await bus.bucket(SECRETS_BUCKET)).put(desired.instance_id, json.dumps(parts).encode())
 
 
 async def want(bus: Bus, desired: Desired) -> None:

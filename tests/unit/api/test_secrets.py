@@ -1,5 +1,6 @@
 """Sealing, the vault, tickets and key files."""
 
+import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,11 +8,10 @@ from pathlib import Path
 import jwt
 import pytest
 from nacl.public import PrivateKey, SealedBox
-from pydantic import SecretStr
 
 from clawstead_api.idempotency import once
 from clawstead_api.keyfiles import load_or_make
-from clawstead_api.sealing import InstanceSecrets, Vault, seal
+from clawstead_api.sealing import Part, Vault, packed, seal
 from clawstead_api.tickets import TicketIssuer
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.tickets import ALGORITHM, AUDIENCE, ISSUER, REQUIRED_CLAIMS, Purpose, TicketClaims
@@ -19,10 +19,15 @@ from clawstead_shared.tickets import ALGORITHM, AUDIENCE, ISSUER, REQUIRED_CLAIM
 
 def test_only_the_private_key_opens_what_was_sealed() -> None:
     key = PrivateKey.generate()
-    secrets = InstanceSecrets(gateway_token=SecretStr("g"), api_key=SecretStr("k"))
-    sealed = seal(secrets, bytes(key.public_key))
-    assert json.loads(SealedBox(key).decrypt(sealed)) == {"gateway_token": "g", "bot_token": None, "api_key": "k"}
-    assert sealed != seal(secrets, bytes(key.public_key)), "equal secrets must not look equal"
+    sealed = seal("canary", bytes(key.public_key))
+    assert SealedBox(key).decrypt(base64.b64decode(sealed)) == b"canary"
+    assert sealed != seal("canary", bytes(key.public_key)), "equal secrets must not look equal"
+
+
+def test_a_part_is_replaced_without_touching_the_others() -> None:
+    first = packed({Part.GATEWAY_TOKEN: "g", Part.BOT_TOKEN: "b"})
+    assert json.loads(packed({Part.API_KEY: "k"}, first)) == {"gateway_token": "g", "bot_token": "b", "api_key": "k"}
+    assert json.loads(packed({Part.BOT_TOKEN: None}, first)) == {"gateway_token": "g", "bot_token": None}
 
 
 def test_the_vault_opens_its_own_and_nothing_else(tmp_path: Path) -> None:

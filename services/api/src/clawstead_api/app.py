@@ -20,9 +20,9 @@ from clawstead_api import repository
 from clawstead_api.adapters.nats_buckets import NatsBuckets
 from clawstead_api.auth import Principal, authenticate
 from clawstead_api.database import Database
+from clawstead_api.desk import Desk
 from clawstead_api.errors import ApiError, DatabaseUnavailableError
 from clawstead_api.feed import Feed, Interest
-from clawstead_api.handlers import Desk
 from clawstead_api.idempotency import KEPT
 from clawstead_api.keys import KeyExchange
 from clawstead_api.middleware import API_ROOT, Authentication, BodyLimit, RequestContext

@@ -5,62 +5,25 @@ woken once that is committed. Nothing here waits for the bus while a transaction
 """
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pydantic import SecretStr
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from clawstead_api import idempotency, lifecycle, outbox, repository
-from clawstead_api.auth import Principal
-from clawstead_api.database import Database
-from clawstead_api.desires import desired_of, new_spec, respecified
+from clawstead_api import idempotency, lifecycle, repository
+from clawstead_api.desires import new_spec, respecified
+from clawstead_api.desk import Caller, Desk, accepted, entrust, next_generation, phase_of
 from clawstead_api.errors import NotRunningError, SubdomainTakenError
-from clawstead_api.idempotency import Once
-from clawstead_api.keys import KeyExchange
-from clawstead_api.lifecycle import EVENT_TYPES, Command
-from clawstead_api.plans import Plan, Plans
+from clawstead_api.lifecycle import Command
+from clawstead_api.plans import Plan
 from clawstead_api.repository import Filters
 from clawstead_api.requests import ChangeInstance, CreateInstance, Setup, check_change, check_new
-from clawstead_api.sealing import InstanceSecrets, Vault, seal
-from clawstead_api.tables import Instance, Secret, Status
-from clawstead_api.tickets import Ticket, TicketIssuer
+from clawstead_api.sealing import Part, packed, seal
+from clawstead_api.tables import Instance, Secret
+from clawstead_api.tickets import Ticket
 from clawstead_api.views import InstanceDetail, InstancePage, InstanceView, instance_detail, instance_view
-from clawstead_shared.events import DesiredState, EventType, Phase
+from clawstead_shared.events import DesiredState, EventType, InstanceSpec, Phase
 from clawstead_shared.ids import new_instance_id
-from clawstead_shared.settings import EdgeSettings
 from clawstead_shared.tickets import Purpose
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What the use cases work with."""
-
-    database: Database
-    keys: KeyExchange
-    vault: Vault
-    tickets: TicketIssuer
-    plans: Plans
-    edge: EdgeSettings
-    image: str
-    """Image of instances whose owner named none."""
-    wake: Callable[[], None]
-    """Tells the relay that rows were committed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, in which request, and how to recognise the request when it comes again."""
-
-    principal: Principal
-    request_id: str
-    once: Once | None = None
-
-    @property
-    def owner_id(self) -> str:
-        """Whose instances the caller sees."""
-        return self.principal.owner_id
 
 
 async def create(desk: Desk, caller: Caller, request: CreateInstance) -> InstanceView:
@@ -71,10 +34,7 @@ async def create(desk: Desk, caller: Caller, request: CreateInstance) -> Instanc
     """
     plan = check_new(request, desk.plans)
     token = secrets.token_hex(32)
-    sealed = seal(
-        InstanceSecrets(gateway_token=SecretStr(token), bot_token=request.bot_token, api_key=request.api_key),
-        await desk.keys.sealing_key(),
-    )
+    sealed = _sealed(token, request, await desk.keys.sealing_key())
 
     async def work(session: AsyncSession) -> InstanceView:
         if answer := await idempotency.answer_of(session, caller.once):
@@ -93,7 +53,7 @@ async def create(desk: Desk, caller: Caller, request: CreateInstance) -> Instanc
                 gateway_token=desk.vault.lock(token),
             )
         )
-        return _accepted(session, desk, caller, (instance, None), type_=EventType.CREATED, sealed=sealed)
+        return accepted(session, desk, caller, (instance, None), type_=EventType.CREATED, sealed=sealed)
 
     view = await desk.database.transact(work)
     desk.wake()
@@ -110,55 +70,25 @@ async def change(desk: Desk, caller: Caller, instance_id: str, request: ChangeIn
 
     async def work(session: AsyncSession) -> InstanceView:
         instance, status = await repository.instance_for(session, caller.owner_id, instance_id, lock=True)
-        lifecycle.decide(Command.RECONFIGURE, instance.wanted, _phase_of(status))
+        lifecycle.decide(Command.RECONFIGURE, instance.wanted, phase_of(status))
         plan = _checked_change(desk, instance, request)
         before = (instance.name, instance.plan, instance.spec)
         instance.name = request.value("name", instance.name) or instance.name
         instance.plan = request.value("plan", instance.plan) or instance.plan
-        spec = instance.specification
+        old = instance.specification
         instance.spec = respecified(
             instance,
             plan,
             desk.edge,
-            channel=request.value("channel", spec.channel),
-            provider=request.value("ai_provider", spec.provider),
+            channel=request.value("channel", old.channel),
+            provider=request.value("ai_provider", old.provider),
         )
-        sealed = None
-        if sealing_key:
-            sealed = await _reseal(session, desk, instance, request, sealing_key)
-        elif before == (instance.name, instance.plan, instance.spec):
+        parts = _changed_parts(old, instance.specification, request, sealing_key)
+        if not parts and before == (instance.name, instance.plan, instance.spec):
             return instance_view(instance, status, desk.edge)
-        _next_generation(instance)
-        return _accepted(session, desk, caller, (instance, status), type_=EventType.RECONFIGURED, sealed=sealed)
-
-    view = await desk.database.transact(work)
-    desk.wake()
-    return view
-
-
-async def command(desk: Desk, caller: Caller, instance_id: str, order: Command) -> InstanceView:
-    """Accept a command; one that asks for what is asked for already changes nothing.
-
-    Raises:
-        ApiError: there is no such instance, the command makes no sense in its state, or the database is away.
-    """
-
-    async def work(session: AsyncSession) -> InstanceView:
-        if answer := await idempotency.answer_of(session, caller.once):
-            return InstanceView.model_validate(answer)
-        instance, status = await repository.instance_for(session, caller.owner_id, instance_id, lock=True)
-        transition = lifecycle.decide(order, instance.wanted, _phase_of(status))
-        if not transition.new_generation:
-            view = instance_view(instance, status, desk.edge)
-            idempotency.remember(session, caller.once, view.model_dump(mode="json"))
-            return view
-        instance.desired_state = transition.desired_state
-        _next_generation(instance)
-        if order is Command.RESTART:
-            _request_restart(instance, status)
-        if transition.desired_state is DesiredState.RUNNING and (plan := desk.plans.get(instance.plan)):
-            instance.spec = respecified(instance, plan, desk.edge)
-        return _accepted(session, desk, caller, (instance, status), type_=EVENT_TYPES[order])
+        sealed = await entrust(session, instance, parts) if parts else None
+        next_generation(instance)
+        return accepted(session, desk, caller, (instance, status), type_=EventType.RECONFIGURED, sealed=sealed)
 
     view = await desk.database.transact(work)
     desk.wake()
@@ -198,8 +128,8 @@ async def ticket(desk: Desk, caller: Caller, instance_id: str, purpose: Purpose)
     """
     async with desk.database.read() as session:
         instance, status = await repository.instance_for(session, caller.owner_id, instance_id)
-    if _phase_of(status) is not Phase.RUNNING or instance.wanted is not DesiredState.RUNNING:
-        raise NotRunningError(f"the instance is {_phase_of(status)} and shall be {instance.wanted}")
+    if phase_of(status) is not Phase.RUNNING or instance.wanted is not DesiredState.RUNNING:
+        raise NotRunningError(f"the instance is {phase_of(status)} and shall be {instance.wanted}")
     return desk.tickets.issue(instance.id, instance.owner_id, purpose)
 
 
@@ -223,28 +153,6 @@ def _new_instance(desk: Desk, caller: Caller, request: CreateInstance, plan: Pla
     return instance
 
 
-def _next_generation(instance: Instance) -> None:
-    instance.generation += 1
-    instance.updated_at = datetime.now(UTC)
-
-
-def _accepted(
-    session: AsyncSession,
-    desk: Desk,
-    caller: Caller,
-    known: repository.Known,
-    *,
-    type_: EventType,
-    sealed: bytes | None = None,
-) -> InstanceView:
-    instance, status = known
-    desired = desired_of(instance, actor=caller.principal.actor, request_id=caller.request_id)
-    outbox.publish(session, type_, desired, sealed)
-    view = instance_view(instance, status, desk.edge)
-    idempotency.remember(session, caller.once, view.model_dump(mode="json"))
-    return view
-
-
 def _checked_change(desk: Desk, instance: Instance, request: ChangeInstance) -> Plan:
     spec = instance.specification
     before = Setup(instance.plan, spec.channel, spec.provider)
@@ -256,25 +164,26 @@ def _checked_change(desk: Desk, instance: Instance, request: ChangeInstance) -> 
     return check_change(request, before, after, desk.plans)
 
 
-async def _reseal(
-    session: AsyncSession, desk: Desk, instance: Instance, request: ChangeInstance, sealing_key: bytes
-) -> bytes:
-    secret = await session.get_one(Secret, instance.id)
-    token = desk.vault.unlock(secret.gateway_token)
-    if token is None:
-        token = secrets.token_hex(32)
-        secret.gateway_token = desk.vault.lock(token)
-    clear = InstanceSecrets(gateway_token=SecretStr(token), bot_token=request.bot_token, api_key=request.api_key)
-    secret.sealed = seal(clear, sealing_key)
-    secret.revision = instance.secret_revision = instance.secret_revision + 1
-    return secret.sealed
+def _sealed(token: str, request: CreateInstance, sealing_key: bytes) -> bytes:
+    clear = {Part.GATEWAY_TOKEN: token}
+    if request.bot_token:
+        clear[Part.BOT_TOKEN] = request.bot_token.get_secret_value()
+    if request.api_key:
+        clear[Part.API_KEY] = request.api_key.get_secret_value()
+    return packed({part: seal(secret, sealing_key) for part, secret in clear.items()})
 
 
-def _request_restart(instance: Instance, status: Status | None) -> None:
-    observed = status.observation if status else None
-    instance.restart_count += 1
-    instance.restart_judged_start = observed.started_at if observed else None
-
-
-def _phase_of(status: Status | None) -> Phase:
-    return Phase(status.phase) if status else Phase.PENDING
+def _changed_parts(
+    old: InstanceSpec, new: InstanceSpec, request: ChangeInstance, sealing_key: bytes | None
+) -> dict[Part, str | None]:
+    """Return what a change does to the sealed secrets: a secret goes with the channel or provider it is for."""
+    changes: dict[Part, str | None] = {}
+    for part, secret, before, after in (
+        (Part.BOT_TOKEN, request.bot_token, old.channel, new.channel),
+        (Part.API_KEY, request.api_key, old.provider, new.provider),
+    ):
+        if secret and sealing_key:
+            changes[part] = seal(secret.get_secret_value(), sealing_key)
+        elif before and not after:
+            changes[part] = None
+    return changes

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from clawstead_api import repository
-from clawstead_api.handlers import Caller, Desk
+from clawstead_api.desk import Caller, Desk
 from clawstead_api.views import EventPage, HealthHistory, event_view, health_view
 from clawstead_shared.subjects import Topic
 

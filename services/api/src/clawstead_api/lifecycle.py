@@ -14,6 +14,8 @@ class Command(StrEnum):
     STOP = "stop"
     RESTART = "restart"
     RECONFIGURE = "reconfigure"
+    UPDATE = "update"
+    ROTATE_TOKEN = "rotate_token"  # noqa: S105 - a name
     DELETE = "delete"
 
 
@@ -22,6 +24,8 @@ EVENT_TYPES = {
     Command.STOP: EventType.STOP_REQUESTED,
     Command.RESTART: EventType.RESTART_REQUESTED,
     Command.RECONFIGURE: EventType.RECONFIGURED,
+    Command.UPDATE: EventType.UPDATE_REQUESTED,
+    Command.ROTATE_TOKEN: EventType.TOKEN_ROTATION_REQUESTED,
     Command.DELETE: EventType.DELETE_REQUESTED,
 }
 
@@ -33,9 +37,11 @@ _NEXT: dict[Command, dict[DesiredState, DesiredState]] = {
     Command.STOP: {_RUNNING: _STOPPED, _STOPPED: _STOPPED},
     Command.RESTART: {_RUNNING: _RUNNING},
     Command.RECONFIGURE: {_RUNNING: _RUNNING, _STOPPED: _STOPPED},
+    Command.UPDATE: {_RUNNING: _RUNNING, _STOPPED: _STOPPED},
+    Command.ROTATE_TOKEN: {_RUNNING: _RUNNING, _STOPPED: _STOPPED},
     Command.DELETE: {_RUNNING: _DELETED, _STOPPED: _DELETED, _DELETED: _DELETED},
 }
-_ALWAYS_NEW = {Command.RESTART, Command.RECONFIGURE}
+_ALWAYS_NEW = {Command.RESTART, Command.RECONFIGURE, Command.UPDATE, Command.ROTATE_TOKEN}
 _WHY_NOT = {
     _STOPPED: "the instance is stopped; start it first",
     _DELETED: "the instance is being deleted",

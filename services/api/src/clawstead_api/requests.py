@@ -96,7 +96,7 @@ class CreateInstance(RequestBody):
 class ChangeInstance(RequestBody):
     """A change of an instance: fields that are absent stay as they are.
 
-    Stored secrets cannot be read back, so a request that replaces one must carry every one still in use.
+    A secret may be replaced alone; another channel or provider needs its own.
     """
 
     name: Name | None = None
@@ -151,12 +151,11 @@ def check_change(request: ChangeInstance, before: Setup, after: Setup, plans: Pl
     Raises:
         InvalidRequestError: names every field that breaks one.
     """
-    replacing = bool(request.bot_token or request.api_key)
     new_channel, new_provider = after.channel != before.channel, after.provider != before.provider
     errors = [
         *_plan_errors(after, plans),
-        *_pair_errors("bot_token", "channel", request.bot_token, after.channel, needed=new_channel or replacing),
-        *_pair_errors("api_key", "ai_provider", request.api_key, after.provider, needed=new_provider or replacing),
+        *_pair_errors("bot_token", "channel", request.bot_token, after.channel, needed=new_channel),
+        *_pair_errors("api_key", "ai_provider", request.api_key, after.provider, needed=new_provider),
     ]
     return _checked(after, plans, errors)
 

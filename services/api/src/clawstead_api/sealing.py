@@ -1,39 +1,40 @@
 """Secrets: sealed so that only the provisioner can open them, or kept so that only the API can.
 
 What the owner entrusts to the instance (bot token, API key) is sealed to the provisioner's public key at once;
-the API cannot open it again. Only the gateway token is also kept under the API's own key, because its owner
-may ask to see it again.
+the API cannot open it again. Each is sealed alone, so that one can be replaced without knowing the others. Only
+the gateway token is also kept under the API's own key, because its owner may ask to see it again.
 """
 
+import base64
 import json
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 
 from nacl.exceptions import CryptoError
 from nacl.public import PublicKey, SealedBox
 from nacl.secret import SecretBox
 from nacl.utils import random
-from pydantic import BaseModel, ConfigDict, SecretStr
 
 from clawstead_api.keyfiles import load_or_make
 
 
-class InstanceSecrets(BaseModel):
-    """The secrets of one instance, in the clear; lives only within one request."""
+class Part(StrEnum):
+    """What an instance may be entrusted with."""
 
-    model_config = ConfigDict(frozen=True)
-
-    gateway_token: SecretStr
-    bot_token: SecretStr | None = None
-    api_key: SecretStr | None = None
+    GATEWAY_TOKEN = "gateway_token"  # noqa: S105 - a name
+    BOT_TOKEN = "bot_token"  # noqa: S105 - a name
+    API_KEY = "api_key"
 
 
-def seal(secrets: InstanceSecrets, public_key: bytes) -> bytes:
-    """Seal ``secrets`` to the provisioner's Curve25519 ``public_key``."""
-    clear = {
-        name: value.get_secret_value() if isinstance(value, SecretStr) else None
-        for name, value in secrets.model_dump().items()
-    }
-    return bytes(SealedBox(PublicKey(public_key)).encrypt(json.dumps(clear).encode()))
+def seal(secret: str, public_key: bytes) -> str:
+    """Seal one secret to the provisioner's Curve25519 ``public_key``."""
+    return base64.b64encode(SealedBox(PublicKey(public_key)).encrypt(secret.encode())).decode()
+
+
+def packed(changes: Mapping[Part, str | None], sealed: bytes = b"{}") -> bytes:
+    """Return what the provisioner gets: the sealed parts of before, with ``changes``; None takes a part away."""
+    return json.dumps({**json.loads(sealed), **changes}).encode()
 
 
 class Vault:

@@ -165,6 +165,7 @@ class Secret(Table, table=True):
     owner_id: str
     revision: int
     sealed: bytes
+    """JSON of the parts, each sealed alone; see ``sealing.packed``."""
     gateway_token: bytes
     """Encrypted with the API's own key."""
 

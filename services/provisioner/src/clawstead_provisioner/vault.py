@@ -1,5 +1,6 @@
 """Secrets of instances: the key they are sealed to, opened content, and digests that tell nothing."""
 
+import base64
 import hashlib
 import hmac
 import json
@@ -15,6 +16,7 @@ from clawstead_provisioner.files import write_private
 from clawstead_shared.events import Reason
 
 _MASK = "[hidden]"
+_ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +56,32 @@ class SealingKey:
         return encoded
 
     def open(self, sealed: bytes) -> InstanceSecrets:
-        """Open a sealed blob.
+        """Open secrets that were sealed one by one, as JSON of base64.
 
         Raises:
             ProvisioningError: ``secrets_missing`` when it was sealed to another key or holds no gateway token.
         """
         try:
-            content = json.loads(SealedBox(self._private).decrypt(sealed))
+            content = self._content(sealed)
             return InstanceSecrets(content["gateway_token"], content.get("bot_token"), content.get("api_key"))
         except (CryptoError, ValueError, KeyError, TypeError, AttributeError):
             # Not chained: the error may quote the opened content.
             raise ProvisioningError(
                 Reason.SECRETS_MISSING, "the secrets cannot be opened: they were sealed to another key, save them again"
             ) from None
+
+    def _content(self, sealed: bytes) -> dict[str, str]:
+        box = SealedBox(self._private)
+        try:
+            parts = json.loads(sealed)
+        except ValueError:
+            # Stored before each secret was sealed alone: the JSON of all of them, sealed as one.
+            parts = {_ALL: base64.b64encode(sealed)}
+        together = parts.pop(_ALL, None)
+        content = json.loads(box.decrypt(base64.b64decode(together))) if together else {}
+        for name, part in parts.items():
+            content[name] = box.decrypt(base64.b64decode(part)).decode() if part else None
+        return {name: secret for name, secret in content.items() if secret}
 
     def digest(self, secrets: InstanceSecrets) -> str:
         """Return a digest that shows whether secrets changed, and can be neither reversed nor guessed at."""

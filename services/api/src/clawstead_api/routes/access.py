@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Path, Request, Security
 from fastapi.security import HTTPBearer
 
+from clawstead_api.desk import Caller, Desk
 from clawstead_api.feed import Feed
-from clawstead_api.handlers import Caller, Desk
 from clawstead_api.idempotency import once
 from clawstead_api.problems import MEDIA_TYPE, request_id_of
 

@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, StringConstraints
 
-from clawstead_api import handlers
-from clawstead_api.handlers import Caller, Desk
+from clawstead_api import handlers, orders
+from clawstead_api.desk import Caller, Desk
 from clawstead_api.lifecycle import Command
 from clawstead_api.repository import Filters
 from clawstead_api.requests import ChangeInstance, CreateInstance
@@ -84,17 +84,17 @@ async def change(
 
 @router.delete("/{instance_id}", status_code=202, summary="Delete an instance and its data", responses=problems(404))
 async def delete(instance_id: InstanceId, response: Response, desk: AtDesk, caller: ByCaller) -> InstanceView:
-    return _located(response, await handlers.command(desk, caller, instance_id, Command.DELETE))
+    return _located(response, await orders.command(desk, caller, instance_id, Command.DELETE))
 
 
 @router.post("/{instance_id}/start", status_code=202, summary="Start an instance", responses=problems(404, 409))
 async def start(instance_id: InstanceId, response: Response, desk: AtDesk, caller: ByCallerOnce) -> InstanceView:
-    return _located(response, await handlers.command(desk, caller, instance_id, Command.START))
+    return _located(response, await orders.command(desk, caller, instance_id, Command.START))
 
 
 @router.post("/{instance_id}/stop", status_code=202, summary="Stop an instance", responses=problems(404, 409))
 async def stop(instance_id: InstanceId, response: Response, desk: AtDesk, caller: ByCallerOnce) -> InstanceView:
-    return _located(response, await handlers.command(desk, caller, instance_id, Command.STOP))
+    return _located(response, await orders.command(desk, caller, instance_id, Command.STOP))
 
 
 @router.post(
@@ -104,7 +104,17 @@ async def stop(instance_id: InstanceId, response: Response, desk: AtDesk, caller
     responses=problems(404, 409),
 )
 async def restart(instance_id: InstanceId, response: Response, desk: AtDesk, caller: ByCallerOnce) -> InstanceView:
-    return _located(response, await handlers.command(desk, caller, instance_id, Command.RESTART))
+    return _located(response, await orders.command(desk, caller, instance_id, Command.RESTART))
+
+
+@router.post(
+    "/{instance_id}/rotate-token",
+    status_code=202,
+    summary="Give an instance a new gateway token; `GET` shows it at once",
+    responses=problems(404, 409),
+)
+async def rotate_token(instance_id: InstanceId, response: Response, desk: AtDesk, caller: ByCallerOnce) -> InstanceView:
+    return _located(response, await orders.rotate_token(desk, caller, instance_id))
 
 
 @router.post(
