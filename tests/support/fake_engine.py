@@ -63,6 +63,7 @@ class FakeEngine:
                 status=Status.CREATED,
                 fingerprint=spec.fingerprint,
                 port=spec.port,
+                labels={**self.images[spec.image], **spec.labels},
                 image_digest="sha256:fake",
             )
             self.containers[spec.instance_id] = FakeContainer(spec, state, self.ends_after)

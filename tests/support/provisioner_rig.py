@@ -11,6 +11,7 @@ from typing import Any
 from clawstead_provisioner.app import BusPorts, EnginePorts, assemble
 from clawstead_provisioner.background import Background
 from clawstead_provisioner.engine_watch import watch_engine
+from clawstead_provisioner.image_profiles import ImageProfiles, load_profiles
 from clawstead_provisioner.ports import Gateway
 from clawstead_provisioner.reconcile import Reconciler
 from clawstead_provisioner.settings import ProvisionerSettings
@@ -26,6 +27,7 @@ from tests.support.factories import desired_event, make_desired
 from tests.support.wait import wait_until
 
 GATEWAY_TOKEN = "ab" * 32
+STARTUP_PATH = "/startupz"
 
 
 class FakeGateway:
@@ -34,12 +36,11 @@ class FakeGateway:
     def __init__(self) -> None:
         self.up = True
         self.hung = False
+        self.asked: list[str] = []
 
-    async def started(self, port: int) -> bool:
-        return self.up and not self.hung
-
-    async def alive(self, port: int) -> bool:
-        return not self.hung
+    async def answers(self, port: int, path: str) -> bool:
+        self.asked.append(path)
+        return not self.hung and (self.up or path != STARTUP_PATH)
 
 
 @dataclass
@@ -109,7 +110,7 @@ async def provisioner(
     engine: EnginePorts,
     gateway: Gateway,
     secrets: Any,
-    uid: int = 1000,
+    profiles: ImageProfiles | None = None,
     **settings: Any,
 ) -> AsyncIterator[Rig]:
     """Assemble a provisioner and run it, with its engine watch but without a timer."""
@@ -125,7 +126,8 @@ async def provisioner(
             secrets=secrets,
             key=key,
             background=background,
-            storage=Storage(configured.instances_dir, uid=uid),
+            storage=Storage(configured.instances_dir),
+            profiles=profiles or load_profiles(configured.image_profiles_file),
         )
         async with queue:
             sweep = Sweep(bus, engine, reconciler, queue, readiness)

@@ -12,6 +12,7 @@ import pytest
 
 from clawstead_provisioner.adapters.docker_engine import DockerEngine
 from clawstead_provisioner.errors import ImageMissingError, PortTakenError, ProvisioningError, VanishedError
+from clawstead_provisioner.image_profiles import load_profiles
 from clawstead_provisioner.port_allocation import candidates, is_free
 from clawstead_provisioner.ports import EngineEvent, Happening, Status
 from clawstead_provisioner.spec import ContainerSpec, Site, container_spec
@@ -36,9 +37,10 @@ class World:
         desired = make_desired()
         instance_id = desired.instance_id
         desired = desired.model_copy(update={"spec": make_spec(instance_id, image=image)})
-        await self.storage.open(instance_id)
+        profile = load_profiles().of(image, {})
+        await self.storage.open(instance_id, profile)
         port = next(port for port in candidates(instance_id, 10000, 20000) if is_free("127.0.0.1", port))
-        return container_spec(desired, self.site, port, gateway_token="t", config=[], secrets_digest="")
+        return container_spec(desired, self.site, port, profile, secret_env={}, config=[], secrets_digest="")
 
     async def started(self) -> ContainerSpec:
         spec = await self.spec()

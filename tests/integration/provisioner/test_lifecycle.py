@@ -58,7 +58,7 @@ async def change(rig: Rig, desired: Desired, generation: int, **fields: Any) -> 
 
 async def test_a_created_instance_serves_on_its_port_as_an_unprivileged_user(rig: Rig, docker_client: Any) -> None:
     desired, observed = await running(rig)
-    assert await rig.gateway.alive(observed.port)
+    assert await rig.gateway.answers(observed.port, "/healthz")
     container = docker_client.containers.get(name_of(desired))
     code, output = container.exec_run(["sh", "-c", "id -u; touch /x; touch ~/.openclaw/mine ~/.config/openclaw/mine"])
     assert "1000" in output.decode().splitlines()
@@ -89,7 +89,7 @@ async def test_stop_and_start_bring_the_same_data_back(rig: Rig) -> None:
     (directory(rig, desired) / "workspace" / "mine").write_text("data")
     await change(rig, desired, 2, desired_state=DesiredState.STOPPED)
     stopped = await rig.until(desired.instance_id, Phase.STOPPED, timeout=30)
-    assert not await rig.gateway.alive(stopped.port)
+    assert not await rig.gateway.answers(stopped.port, "/healthz")
     await change(rig, desired, 3)
     after = await running_again(rig, desired, before)
     assert (after.container_id, after.port, after.restart_count) == (before.container_id, before.port, 0)

@@ -80,6 +80,12 @@ async def test_happy_a_running_instance_is_probed_and_found_healthy(stage: Stage
     assert (check.instance_id, check.customer_id, check.result) == (stage.instance_id, "owner-1", OK)
 
 
+async def test_the_paths_that_are_probed_are_those_of_the_image(stage: Stage) -> None:
+    await stage.observed(startup_path="/started", health_path="/alive")
+    await stage.probed(OK, OK)
+    assert [path for _, _, path in stage.gateway.asked] == ["/started", "/alive"]
+
+
 async def test_duplicate_deliveries_publish_nothing_new(stage: Stage) -> None:
     event = await stage.observed()
     await stage.probed(OK)

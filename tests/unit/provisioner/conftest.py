@@ -1,6 +1,5 @@
 """A provisioner on fakes: nothing outside this process, nothing that waits."""
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 
 from tests.support.fake_bus import FakeBus
 from tests.support.fake_engine import FakeEngine
+from tests.support.profiles import PROFILES
 from tests.support.provisioner_rig import FakeGateway, FakeSecrets, Rig, provisioner
 
 
@@ -19,7 +19,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         engine=FakeEngine(),
         gateway=FakeGateway(),
         secrets=FakeSecrets(),
-        uid=os.getuid(),
+        profiles=PROFILES,
         installation="test",
     ) as assembled:
         yield assembled

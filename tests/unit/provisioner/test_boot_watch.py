@@ -27,7 +27,7 @@ async def test_a_fast_start_is_told_at_once_and_nothing_else() -> None:
     told = Told()
     async with Background() as background:
         watch = BootWatch(FakeGateway(), background, BootSlots(1))
-        watch.watch(Boot("a", 1, 10, 5), told.milestones)
+        watch.watch(Boot("a", 1, "/startupz", 10, 5), told.milestones)
         await wait_until(lambda: told.said, timeout=1)
         await wait_until(lambda: not watch.watching("a"))
     assert told.said == ["ready"]
@@ -38,7 +38,7 @@ async def test_a_slow_start_is_told_then_overdue_then_ready_once_each(monkeypatc
     told, gateway = Told(), FakeGateway()
     gateway.up = False
     async with Background() as background:
-        BootWatch(gateway, background, BootSlots(1)).watch(Boot("a", 1, 0.2, 0.15), told.milestones)
+        BootWatch(gateway, background, BootSlots(1)).watch(Boot("a", 1, "/startupz", 0.2, 0.15), told.milestones)
         await wait_until(lambda: told.said == ["slow", "overdue"])
         await asyncio.sleep(0.05)
         gateway.up = True
@@ -50,9 +50,9 @@ async def test_a_new_start_ends_the_wait_for_the_old_one() -> None:
     gateway.up = False
     async with Background() as background:
         watch = BootWatch(gateway, background, BootSlots(1))
-        watch.watch(Boot("a", 1, 10, 5), old.milestones)
+        watch.watch(Boot("a", 1, "/startupz", 10, 5), old.milestones)
         await asyncio.sleep(0)
-        watch.watch(Boot("a", 1, 10, 5), new.milestones)
+        watch.watch(Boot("a", 1, "/startupz", 10, 5), new.milestones)
         gateway.up = True
         await wait_until(lambda: new.said == ["ready"])
     assert old.said == []

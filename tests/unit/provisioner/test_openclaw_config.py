@@ -7,6 +7,7 @@ import pytest
 
 from clawstead_provisioner.config_schema import check_config
 from clawstead_provisioner.errors import ProvisioningError
+from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_provisioner.openclaw_config import (
     Config,
     as_json,
@@ -18,9 +19,12 @@ from clawstead_provisioner.openclaw_config import (
 from clawstead_shared.events import Channel, Desired, Provider, Reason
 from tests.support.factories import make_desired, make_limits, make_spec
 from tests.support.golden import assert_golden
+from tests.support.profiles import PROFILES
 
 GOLDEN = Path(__file__).parent / "golden"
 INSTANCE = "01jc00000000000000000000aa"
+PROFILE = PROFILES.of("openclaw:local", {})
+SCHEMA = PROFILE.config.schema_name
 FREE = make_spec(INSTANCE, limits=make_limits(sessions=5))
 ENTERPRISE = make_spec(INSTANCE, browser=True, channel=Channel.TELEGRAM, provider=Provider.OPENAI, model="openai/gpt-6")
 DISCORD = make_spec(INSTANCE, channel=Channel.DISCORD, provider=Provider.GEMINI)
@@ -30,16 +34,23 @@ def desired(**spec: Any) -> Desired:
     return make_desired(INSTANCE, spec=make_spec(INSTANCE, **spec))
 
 
-def config_of(wanted: Desired, existing: Config | None = None, previous: Desired | None = None) -> Config:
-    applied = default_settings(previous) if previous else {}
-    return merged(existing or {}, owned_settings(wanted, "10.212.0.1"), default_settings(wanted), applied)
+def config_of(
+    wanted: Desired,
+    existing: Config | None = None,
+    previous: Desired | None = None,
+    profile: ImageProfile = PROFILE,
+) -> Config:
+    applied = default_settings(previous, profile) if previous else {}
+    owned = owned_settings(wanted, "10.212.0.1", profile)
+    return merged(existing or {}, owned, default_settings(wanted, profile), applied)
 
 
+@pytest.mark.parametrize("profile", PROFILES.root, ids=lambda profile: profile.name)
 @pytest.mark.parametrize(("name", "spec"), [("free", FREE), ("enterprise", ENTERPRISE), ("discord", DISCORD)])
-def test_a_new_instance_gets_the_config_of_its_plan(name: str, spec: Any) -> None:
-    config = config_of(make_desired(INSTANCE, spec=spec))
-    assert_golden(GOLDEN / f"openclaw-{name}.json", config)
-    check_config(config, theirs={})
+def test_a_new_instance_gets_the_config_of_its_plan_and_image(name: str, spec: Any, profile: ImageProfile) -> None:
+    config = config_of(make_desired(INSTANCE, spec=spec), profile=profile)
+    assert_golden(GOLDEN / profile.config.schema_name / profile.name / f"{name}.json", config)
+    check_config(config, schema=profile.config.schema_name, theirs={})
 
 
 def test_what_the_platform_needs_is_put_back_and_what_the_owner_chose_survives() -> None:
@@ -92,7 +103,7 @@ def test_a_channel_that_was_given_up_goes_with_what_was_set_for_it() -> None:
 
 
 def test_applied_defaults_survive_being_stored() -> None:
-    settings = default_settings(make_desired(INSTANCE, spec=ENTERPRISE))
+    settings = default_settings(make_desired(INSTANCE, spec=ENTERPRISE), PROFILE)
     assert from_json(as_json(settings)) == settings
     assert from_json({"not": "ours"}) == {}
     assert from_json(None) == {}
@@ -109,17 +120,17 @@ def test_applied_defaults_survive_being_stored() -> None:
 )
 def test_what_the_gateway_would_refuse_is_refused_with_its_path(config: Config, where: str) -> None:
     with pytest.raises(ProvisioningError, match=where) as refused:
-        check_config(config, theirs={})
+        check_config(config, schema=SCHEMA, theirs={})
     assert refused.value.reason is Reason.CONFIG_INVALID
     assert refused.value.final
 
 
 def test_an_invalid_value_is_not_quoted() -> None:
     with pytest.raises(ProvisioningError) as refused:
-        check_config({"channels": {"telegram": {"botToken": ["canary-secret"]}}}, theirs={})
+        check_config({"channels": {"telegram": {"botToken": ["canary-secret"]}}}, schema=SCHEMA, theirs={})
     assert "canary-secret" not in refused.value.message
 
 
 def test_keys_of_older_versions_are_left_to_the_gateway_to_migrate() -> None:
     theirs = {"meta": {"lastTouchedAt": "2026-01-01"}, "agents": {"list": []}}
-    check_config(theirs, theirs=theirs)
+    check_config(theirs, schema=SCHEMA, theirs=theirs)

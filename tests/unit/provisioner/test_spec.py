@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from clawstead_provisioner.adapters.docker_objects import container_document
+from clawstead_provisioner.image_profiles import ImageProfile, load_profiles
 from clawstead_provisioner.spec import ContainerSpec, Site, container_spec
 from clawstead_shared.events import Desired
 from tests.support.factories import make_desired, make_limits, make_spec
 from tests.support.golden import assert_golden
+from tests.support.profiles import PROFILES
 
 GOLDEN = Path(__file__).parent / "golden"
 INSTANCE = "01jc00000000000000000000aa"
@@ -30,17 +32,20 @@ def make(desired: Desired | None = None, **overrides: Any) -> ContainerSpec:
         "desired": desired or make_desired(INSTANCE),
         "site": SITE,
         "port": 10021,
-        "gateway_token": "the-gateway-token",
+        "profile": PROFILES.of("openclaw:local", {}),
+        "secret_env": {"OPENCLAW_GATEWAY_TOKEN": "the-gateway-token"},
         "config": [],
         "secrets_digest": "digest",
     }
     return container_spec(**{**arguments, **overrides})
 
 
-def test_the_container_is_hardened_as_agreed() -> None:
+@pytest.mark.parametrize("profile", load_profiles().root, ids=lambda profile: profile.name)
+def test_the_container_is_hardened_as_far_as_its_image_allows(profile: ImageProfile) -> None:
     limits = make_limits(cpus=2, memory_bytes=2 * 1024**3, pids=256)
     desired = make_desired(INSTANCE, spec=make_spec(INSTANCE, limits=limits, image="openclaw:local"))
-    assert_golden(GOLDEN / "container.json", container_document(make(desired)))
+    document = container_document(make(desired, profile=profile))
+    assert_golden(GOLDEN / profile.config.schema_name / profile.name / "container.json", document)
 
 
 def test_the_network_is_the_subnet_with_the_ports_number() -> None:
@@ -65,6 +70,7 @@ def test_the_gateway_token_is_never_shown() -> None:
         {"port": 10022},
         {"secrets_digest": "other"},
         {"config": ["other"]},
+        {"profile": PROFILES.of("coollabsio/openclaw", {})},
         {"desired": make_desired(INSTANCE, spec=make_spec(INSTANCE, image="other:1"))},
         {"desired": make_desired(INSTANCE, spec=make_spec(INSTANCE, limits=make_limits(cpus=4)))},
     ],
@@ -76,7 +82,7 @@ def test_what_the_container_is_made_from_changes_the_fingerprint(changed: dict[s
 @pytest.mark.parametrize(
     "changed",
     [
-        {"gateway_token": "other"},
+        {"secret_env": {"OPENCLAW_GATEWAY_TOKEN": "other"}},
         {"desired": make_desired(INSTANCE, generation=7)},
         {"desired": make_desired(INSTANCE, spec=make_spec(INSTANCE, name="renamed", plan="pro"))},
     ],

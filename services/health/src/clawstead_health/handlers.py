@@ -19,8 +19,6 @@ from clawstead_shared.events import Event, EventType, Health, Observed, Phase, V
 from clawstead_shared.subjects import Topic
 from clawstead_shared.telemetry import continued_trace
 
-LIVE_PATH = "/healthz"
-STARTED_PATH = "/startupz"
 SOURCE = "health"
 
 INSTANCES = Gauge("clawstead_health_instances", "Instances by verdict", ["verdict"])
@@ -107,7 +105,8 @@ class Monitor:
         observed = target.observed.data
         if observed.host is None or observed.port is None:
             return None
-        path = STARTED_PATH if target.standing.verdict is Verdict.STARTING else LIVE_PATH
+        starting = target.standing.verdict is Verdict.STARTING
+        path = observed.startup_path if starting else observed.health_path
         result = await self._gateway.probe(observed.host, observed.port, path)
         async with target.lock:
             if target.standing.start != start:

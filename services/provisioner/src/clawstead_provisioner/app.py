@@ -16,6 +16,7 @@ from clawstead_provisioner.boot_watch import BootWatch
 from clawstead_provisioner.config_schema import load_schema
 from clawstead_provisioner.engine_lock import acquire_engine
 from clawstead_provisioner.engine_watch import watch_engine
+from clawstead_provisioner.image_profiles import ImageProfiles, load_profiles
 from clawstead_provisioner.observations import Observations
 from clawstead_provisioner.port_allocation import PortTable, is_free
 from clawstead_provisioner.ports import Engine, Gateway, Images, Secrets
@@ -47,7 +48,9 @@ async def run(service: Service, settings: ProvisionerSettings) -> None:
     """Run the provisioner until cancelled."""
     lock = await acquire_engine(settings.own_dir / "lock", service.readiness)
     key = SealingKey.load(settings.own_dir / "seal.key")
-    load_schema()
+    profiles = load_profiles(settings.image_profiles_file)
+    for profile in profiles.root:
+        load_schema(profile.config.schema_name)
     engine = DockerEngine(
         settings.installation_id,
         timeout_seconds=settings.engine_timeout_seconds,
@@ -65,6 +68,7 @@ async def run(service: Service, settings: ProvisionerSettings) -> None:
             key=key,
             background=background,
             storage=Storage(settings.instances_dir),
+            profiles=profiles,
         )
         await stack.enter_async_context(queue)
         service.bus.consume(PROVISIONER, {Topic.DESIRED: on_desired(queue)})
@@ -89,6 +93,7 @@ def assemble(
     key: SealingKey,
     background: Background,
     storage: Storage,
+    profiles: ImageProfiles,
 ) -> tuple[Reconciler, WorkQueue]:
     """Put the rules together around the given outside world."""
 
@@ -102,7 +107,7 @@ def assemble(
         engine=engine,
         storage=storage,
         gateway=gateway,
-        blueprints=Blueprints(_site(settings), secrets, key, engine),
+        blueprints=Blueprints(_site(settings), secrets, key, engine, profiles),
         observations=Observations(bus, bus, settings.gateway_host),
         ports=PortTable(settings.first_gateway_port, settings.last_gateway_port, free),
         background=background,

@@ -1,6 +1,7 @@
 """From the desired state to everything an instance is made of: its secrets, files and container, not yet real."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,8 @@ import pyjson5
 
 from clawstead_provisioner.config_schema import check_config
 from clawstead_provisioner.env_file import env_file, variables
-from clawstead_provisioner.errors import ImageMissingError, ProvisioningError
+from clawstead_provisioner.errors import ProvisioningError
+from clawstead_provisioner.image_profiles import PLUGINS_LABEL, ImageProfile, ImageProfiles
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.openclaw_config import (
     Settings,
@@ -19,17 +21,13 @@ from clawstead_provisioner.openclaw_config import (
     merged,
     owned_settings,
 )
-from clawstead_provisioner.ports import Images, Secrets
-from clawstead_provisioner.spec import LABEL_PREFIX, ContainerSpec, Site, container_spec
+from clawstead_provisioner.ports import Container, Images, Secrets
+from clawstead_provisioner.spec import ContainerSpec, Site, container_spec
 from clawstead_provisioner.storage import InstanceFiles
 from clawstead_provisioner.vault import InstanceSecrets, SealingKey
 from clawstead_shared.errors import TransientError
-from clawstead_shared.events import Channel, Desired, Reason
+from clawstead_shared.events import Desired, Reason
 
-PLUGINS_LABEL = f"{LABEL_PREFIX}.plugins"
-"""Label of an image: the channel plugins in it that OpenClaw's package lacks, separated by commas."""
-
-_BUNDLED_CHANNELS = frozenset({Channel.TELEGRAM})
 _DEEPEST = 100
 _SECRETS_ATTEMPTS = 3
 _SECRETS_RETRY = timedelta(seconds=1)
@@ -40,10 +38,12 @@ class Blueprint:
     """One instance on one port."""
 
     spec: ContainerSpec
+    profile: ImageProfile
     owned: Settings
     defaults: Settings
     secrets: InstanceSecrets
     variables: dict[str, str] = field(repr=False)
+    """What goes into the ``.env``."""
 
     def files(self, existing: InstanceFiles) -> InstanceFiles:
         """Return the instance's files, merged with what it has.
@@ -54,7 +54,7 @@ class Blueprint:
         theirs = _parsed(existing.config)
         previous = from_json(_parsed_json(existing.applied))
         config = merged(theirs, self.owned, self.defaults, previous)
-        check_config(config, theirs=theirs)
+        check_config(config, schema=self.profile.config.schema_name, theirs=theirs)
         return InstanceFiles(
             # Untouched when nothing changed: rewriting would lose the owner's comments.
             config=existing.config if config == theirs else json.dumps(config, indent=2) + "\n",
@@ -66,11 +66,12 @@ class Blueprint:
 class Blueprints:
     """Draws blueprints; knows where secrets come from."""
 
-    def __init__(self, site: Site, secrets: Secrets, key: SealingKey, images: Images) -> None:
+    def __init__(self, site: Site, secrets: Secrets, key: SealingKey, images: Images, profiles: ImageProfiles) -> None:
         self._site = site
         self._secrets = secrets
         self._key = key
         self._images = images
+        self._profiles = profiles
         self._digests: dict[str, tuple[int, str]] = {}
 
     async def draw(self, desired: Desired, port: int, memory: Memory) -> Blueprint:
@@ -80,19 +81,39 @@ class Blueprints:
             TransientError: its secrets are not there yet.
             ProvisioningError: they stay missing, or cannot be used.
         """
+        labels = await self._images.labels(desired.spec.image)
+        profile = self._profiles.of(desired.spec.image, labels or {})
+        if labels is not None:
+            _check_channel(desired, profile)
         secrets = await self._open(desired, memory)
-        owned = owned_settings(desired, self._site.network(desired.instance_id, port).gateway)
         digest = self._remember(desired, secrets)
+        names = variables(desired.spec, secrets, profile)
+        secret_env = dict.fromkeys(profile.gateway_token_variables, secrets.gateway_token)
+        in_file = profile.secrets == "file"
         return Blueprint(
-            spec=self._spec(desired, port, digest, secrets.gateway_token),
-            owned=owned,
-            defaults=default_settings(desired),
+            spec=self._spec(desired, port, profile, digest, secret_env if in_file else secret_env | names),
+            profile=profile,
+            owned=self._owned(desired, port, profile),
+            defaults=default_settings(desired, profile),
             secrets=secrets,
-            variables=variables(desired.spec, secrets),
+            variables=names if in_file else {},
         )
 
-    async def fingerprint(self, desired: Desired, port: int) -> str | None:
-        """Return what a container made now would be marked with; None when the secrets cannot be told."""
+    def profile(self, desired: Desired, container: Container | None) -> ImageProfile:
+        """Return what is known of a container's image, or of the one wanted if there is no container."""
+        try:
+            return self._profiles.of(desired.spec.image, container.labels if container else {})
+        except ProvisioningError:
+            return self._profiles.of(desired.spec.image, {})
+
+    async def fingerprint(self, desired: Desired, port: int, labels: Mapping[str, str]) -> str | None:
+        """Return what a container made now would be marked with; None when the secrets cannot be told.
+
+        ``labels`` are those of the container that there is: they say what its image was when it was made.
+
+        Raises:
+            ProvisioningError: its image asks for a profile that there is not.
+        """
         if desired.secrets is None:
             return None
         known = self._digests.get(desired.instance_id)
@@ -105,7 +126,8 @@ class Blueprints:
                 return None
             self._remember(desired, secrets)
         digest = self._digests[desired.instance_id][1]
-        return self._spec(desired, port, digest, "").fingerprint
+        profile = self._profiles.of(desired.spec.image, labels)
+        return self._spec(desired, port, profile, digest, {}).fingerprint
 
     async def masked(self, desired: Desired, text: str) -> str:
         """Return ``text`` without the instance's secrets; nothing of it if they cannot be told."""
@@ -118,26 +140,6 @@ class Blueprints:
     async def image_present(self, desired: Desired) -> bool:
         """Say whether the engine has the image."""
         return await self._images.labels(desired.spec.image) is not None
-
-    async def check_plugins(self, desired: Desired) -> None:
-        """Check that the image has what the channel needs.
-
-        Raises:
-            ImageMissingError: the engine has no such image.
-            ProvisioningError: ``config_invalid`` when it lacks the channel's plugin.
-        """
-        channel = desired.spec.channel
-        if channel is None or channel in _BUNDLED_CHANNELS:
-            return
-        labels = await self._images.labels(desired.spec.image)
-        if labels is None:
-            raise ImageMissingError(desired.spec.image)
-        if channel.value not in labels.get(PLUGINS_LABEL, "").split(","):
-            raise ProvisioningError(
-                Reason.CONFIG_INVALID,
-                f"image {desired.spec.image} lacks the {channel.value.capitalize()} plugin: "
-                f"choose an image whose label {PLUGINS_LABEL} names it, or no {channel.value} channel",
-            )
 
     def forget(self, instance_id: str) -> None:
         """Drop what is remembered of an instance."""
@@ -163,16 +165,31 @@ class Blueprints:
             self._digests[desired.instance_id] = (desired.secrets.revision, digest)
         return digest
 
-    def _spec(self, desired: Desired, port: int, digest: str, gateway_token: str) -> ContainerSpec:
-        owned = owned_settings(desired, self._site.network(desired.instance_id, port).gateway)
+    def _owned(self, desired: Desired, port: int, profile: ImageProfile) -> Settings:
+        return owned_settings(desired, self._site.network(desired.instance_id, port).gateway, profile)
+
+    def _spec(
+        self, desired: Desired, port: int, profile: ImageProfile, digest: str, secret_env: Mapping[str, str]
+    ) -> ContainerSpec:
         config = [
-            as_json(owned),
-            as_json(default_settings(desired)),
+            as_json(self._owned(desired, port, profile)),
+            as_json(default_settings(desired, profile)),
             [desired.spec.channel, desired.spec.provider],
         ]
         return container_spec(
-            desired, self._site, port, gateway_token=gateway_token, config=config, secrets_digest=digest
+            desired, self._site, port, profile, secret_env=secret_env, config=config, secrets_digest=digest
         )
+
+
+def _check_channel(desired: Desired, profile: ImageProfile) -> None:
+    channel = desired.spec.channel
+    if channel is None or channel in profile.channels or channel.value in profile.plugins:
+        return
+    raise ProvisioningError(
+        Reason.CONFIG_INVALID,
+        f"image {desired.spec.image} lacks the {channel.value.capitalize()} plugin: "
+        f"choose an image whose label {PLUGINS_LABEL} names it, or no {channel.value} channel",
+    )
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Boot:
 
     instance_id: str
     port: int
+    startup_path: str
     timeout_seconds: float
     """After which it counts as failed, although the wait goes on."""
     grace_seconds: float
@@ -80,7 +81,7 @@ class BootWatch:
             (_SLOW_SECONDS, milestones.slow),
         ]
         later = sorted(marks, key=itemgetter(0), reverse=True)
-        while not await self._gateway.started(boot.port):
+        while not await self._gateway.answers(boot.port, boot.startup_path):
             elapsed = time.monotonic() - begun
             while later and elapsed >= later[-1][0]:
                 later.pop()[1]()

@@ -23,13 +23,13 @@ async def create(work: Work) -> bool:
     port = tools.ports.allocate(work.instance_id)
     try:
         blueprint = await work.draw(port)
-        opened = await tools.storage.open(work.instance_id)
+        opened = await tools.storage.open(work.instance_id, blueprint.profile)
         work.made_storage = work.made_storage or not opened.existed
         files = blueprint.files(opened.files)
         work.memory.count_restarts(work.unasked)
         made, *_ = await all_of(
             tools.engine.create(blueprint.spec),
-            tools.storage.write(work.instance_id, files),
+            tools.storage.write(work.instance_id, files, blueprint.profile),
             _say_provisioning(work, port),
         )
     except PortTakenError:
@@ -61,8 +61,8 @@ async def start(work: Work) -> bool:
         return await _wait_for_slot(work)
     if work.prepared != container.id:
         blueprint = await work.draw(container.port)
-        opened = await tools.storage.open(work.instance_id)
-        await tools.storage.write(work.instance_id, blueprint.files(opened.files))
+        opened = await tools.storage.open(work.instance_id, blueprint.profile)
+        await tools.storage.write(work.instance_id, blueprint.files(opened.files), blueprint.profile)
     cause = work.exit_cause if work.unasked else None
     memory.count_restarts(work.unasked)
     memory.begin_start()
@@ -157,6 +157,7 @@ def _watch(work: Work) -> None:
     boot = Boot(
         work.instance_id,
         container.port,
+        work.profile.startup_path,
         timeout_seconds=max(_GRACE_FACTOR * grace, work.tools.patience.start_seconds),
         grace_seconds=grace,
     )

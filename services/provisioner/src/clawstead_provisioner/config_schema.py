@@ -14,19 +14,21 @@ from jsonschema_rs import Draft7Validator
 from clawstead_provisioner.errors import ProvisioningError
 from clawstead_shared.events import Reason
 
-SCHEMA = "openclaw-2026.9.6.json"
-
 _MIGRATED = {("meta",), ("agents",), ("gateway", "tailscale"), ("cron",), ("wizard",)}
 """Objects in which the gateway itself replaces keys of older versions when it starts."""
 
 
-def check_config(config: dict[str, Any], *, theirs: dict[str, Any]) -> None:
-    """Check a config; ``theirs`` is what the instance already had, where old keys are the gateway's to migrate.
+def check_config(config: dict[str, Any], *, schema: str, theirs: dict[str, Any]) -> None:
+    """Check a config against a stored schema; an empty name leaves that to the gateway.
+
+    ``theirs`` is what the instance already had, where old keys are the gateway's to migrate.
 
     Raises:
         ProvisioningError: ``config_invalid`` with the path and what is wrong there, never the value.
     """
-    for error in _validator().iter_errors(config):
+    if not schema:
+        return
+    for error in _validator(schema).iter_errors(config):
         path = tuple(map(str, error.instance_path))
         if theirs and path in _MIGRATED and "dditional properties" in error.message:
             continue
@@ -35,12 +37,19 @@ def check_config(config: dict[str, Any], *, theirs: dict[str, Any]) -> None:
         )
 
 
-def load_schema() -> None:
-    """Compile the schema now (50 ms), not in the way of the first instance."""
-    _validator()
+def load_schema(name: str) -> None:
+    """Compile a schema now (50 ms), not in the way of the first instance.
+
+    Raises:
+        ValueError: there is no such schema.
+    """
+    if name:
+        _validator(name)
 
 
 @cache
-def _validator() -> Draft7Validator:
-    text = files("clawstead_provisioner").joinpath("schemas", SCHEMA).read_bytes()
-    return Draft7Validator(json.loads(text), mask="the value")
+def _validator(name: str) -> Draft7Validator:
+    stored = files("clawstead_provisioner").joinpath("schemas", f"{name}.json")
+    if not stored.is_file():
+        raise ValueError(f"no schema of a config is called {name}: use one of the provisioner's schemas/, or none")
+    return Draft7Validator(json.loads(stored.read_bytes()), mask="the value")

@@ -3,22 +3,15 @@
 from collections.abc import Mapping
 
 from clawstead_provisioner.errors import ProvisioningError
-from clawstead_provisioner.openclaw_config import BOT_TOKEN_VARIABLE
+from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_provisioner.vault import InstanceSecrets
-from clawstead_shared.events import InstanceSpec, Provider, Reason
+from clawstead_shared.events import InstanceSpec, Reason
 
 BEGIN = "# >>> clawstead: rewritten at every start"
 END = "# <<< clawstead"
 
-API_KEY_VARIABLE = {
-    Provider.ANTHROPIC: "ANTHROPIC_API_KEY",
-    Provider.OPENAI: "OPENAI_API_KEY",
-    Provider.GEMINI: "GEMINI_API_KEY",
-    Provider.OPENROUTER: "OPENROUTER_API_KEY",
-}
 
-
-def variables(spec: InstanceSpec, secrets: InstanceSecrets) -> dict[str, str]:
+def variables(spec: InstanceSpec, secrets: InstanceSecrets, profile: ImageProfile) -> dict[str, str]:
     """Return the secret variables of an instance.
 
     Raises:
@@ -26,9 +19,9 @@ def variables(spec: InstanceSpec, secrets: InstanceSecrets) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     if spec.provider is not None and secrets.api_key:
-        found[API_KEY_VARIABLE[spec.provider]] = secrets.api_key
+        found[profile.api_key_variables[spec.provider]] = secrets.api_key
     if spec.channel is not None and secrets.bot_token:
-        found[BOT_TOKEN_VARIABLE[spec.channel]] = secrets.bot_token
+        found[profile.bot_token_variables[spec.channel]] = secrets.bot_token
     for name, value in found.items():
         if not value.isascii() or not value.isprintable() or any(character in value for character in "'\"\\`$# "):
             raise ProvisioningError(Reason.CONFIG_INVALID, f"{name} holds a character that no key or token has")
@@ -36,7 +29,9 @@ def variables(spec: InstanceSpec, secrets: InstanceSecrets) -> dict[str, str]:
 
 
 def env_file(existing: str, values: Mapping[str, str]) -> str:
-    """Return ``existing`` with our block replaced, added at the end if there was none."""
+    """Return ``existing`` with our block replaced, added at the end if there was none and it is needed."""
+    if not values and BEGIN not in existing:
+        return existing
     before, _, rest = existing.partition(BEGIN)
     ours_before, marker, after = rest.partition(END)
     # Without its end the block has no extent: keep everything rather than lose a line of the owner's.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import structlog
 from prometheus_client import Gauge
 
+from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.ports import Container
 from clawstead_shared.errors import TransientError
@@ -54,6 +55,7 @@ class Observations:
         memory: Memory,
         phase: Phase,
         *,
+        profile: ImageProfile,
         container: Container | None = None,
         port: int | None = None,
         started: bool = False,
@@ -93,6 +95,8 @@ class Observations:
                 restart_count=restarts + unasked,
                 exit=exit_cause or (last.exit if last and phase is not Phase.REMOVED else None),
                 progress=progress,
+                startup_path=profile.startup_path,
+                health_path=profile.health_path,
             ),
         )
 

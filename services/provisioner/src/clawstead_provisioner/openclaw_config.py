@@ -9,7 +9,7 @@ The gateway, its CLI and its owner write to the same file, so it is merged, neve
 from collections.abc import Mapping
 from typing import Any
 
-from clawstead_provisioner.spec import GATEWAY_PORT, HOME
+from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_shared.events import Channel, Desired, Provider
 
 Path = tuple[str, ...]
@@ -20,14 +20,14 @@ ABSENT = None
 """As an owned value: the setting must not be there."""
 
 
-def owned_settings(desired: Desired, proxy_address: str) -> Settings:
+def owned_settings(desired: Desired, proxy_address: str, profile: ImageProfile) -> Settings:
     """Return what the platform insists on. ``proxy_address`` is where the edge's requests come from."""
     spec = desired.spec
     settings: Settings = {
-        ("agents", "defaults", "workspace"): f"{HOME}/.openclaw/workspace",
+        ("agents", "defaults", "workspace"): profile.mounts.workspace,
         ("gateway", "mode"): "local",
-        ("gateway", "port"): GATEWAY_PORT,
-        ("gateway", "bind"): "lan",
+        ("gateway", "port"): profile.config.port,
+        ("gateway", "bind"): profile.config.bind,
         ("gateway", "customBindHost"): ABSENT,
         ("gateway", "tls"): ABSENT,
         # The token is in the environment; one in the file would win over it.
@@ -36,7 +36,7 @@ def owned_settings(desired: Desired, proxy_address: str) -> Settings:
         ("gateway", "auth", "password"): ABSENT,
         ("gateway", "auth", "trustedProxy"): ABSENT,
         ("gateway", "tailscale", "mode"): "off",
-        ("gateway", "trustedProxies"): [proxy_address],
+        ("gateway", "trustedProxies"): [proxy_address, *profile.config.proxies],
         ("gateway", "publicOrigin"): spec.origin,
         ("gateway", "controlUi", "allowedOrigins"): [spec.origin],
         ("gateway", "controlUi", "basePath"): ABSENT,
@@ -52,7 +52,7 @@ def owned_settings(desired: Desired, proxy_address: str) -> Settings:
     return settings
 
 
-def default_settings(desired: Desired) -> Settings:
+def default_settings(desired: Desired, profile: ImageProfile) -> Settings:
     """Return what an instance begins with, and its owner may change."""
     spec = desired.spec
     # Without it the default is a model of a provider that the owner may not have.
@@ -60,25 +60,22 @@ def default_settings(desired: Desired) -> Settings:
     if spec.browser:
         settings |= {("browser", "enabled"): True, ("browser", "headless"): True}
     if spec.channel is not None:
-        settings |= _channel_settings(spec.channel)
+        settings |= _channel_settings(spec.channel, profile.bot_token_variables[spec.channel])
     if spec.provider is Provider.OPENAI:
         # Otherwise OpenAI models need the Codex plugin, which the package lacks.
         settings["models", "providers", "openai", "agentRuntime", "id"] = "openclaw"
     return settings
 
 
-def _channel_settings(channel: Channel) -> Settings:
+def _channel_settings(channel: Channel, variable: str) -> Settings:
     root = ("channels", channel.value)
     token = "botToken" if channel is Channel.TELEGRAM else "token"
     return {
         (*root, "enabled"): True,
         (*root, "dmPolicy"): "pairing",
         (*root, "groupPolicy"): "allowlist",
-        (*root, token): {"source": "env", "provider": "default", "id": BOT_TOKEN_VARIABLE[channel]},
+        (*root, token): {"source": "env", "provider": "default", "id": variable},
     }
-
-
-BOT_TOKEN_VARIABLE = {Channel.TELEGRAM: "TELEGRAM_BOT_TOKEN", Channel.DISCORD: "DISCORD_BOT_TOKEN"}
 
 
 def merged(existing: Config, owned: Settings, defaults: Settings, previous: Settings) -> Config:

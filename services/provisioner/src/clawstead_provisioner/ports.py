@@ -1,7 +1,7 @@
 """What the provisioner asks of the outside world, and what it may expect of the answers."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -38,6 +38,8 @@ class Container:
     """Label: what the container was made from."""
     port: int
     image_digest: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """All labels, its image's among them."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     exit_code: int = 0
@@ -169,10 +171,6 @@ class Secrets(Protocol):
 class Gateway(Protocol):
     """The gateways' own HTTP answers, through their published ports."""
 
-    async def started(self, port: int) -> bool:
-        """Say whether the gateway has finished starting. Unreachable is False; never raises."""
-        ...
-
-    async def alive(self, port: int) -> bool:
-        """Say whether the gateway answers at all. Unreachable is False; never raises."""
+    async def answers(self, port: int, path: str) -> bool:
+        """Say whether a path answers 200. Unreachable is False; never raises."""
         ...

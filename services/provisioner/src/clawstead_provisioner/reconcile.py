@@ -192,7 +192,7 @@ class Reconciler:
             return False
         if not self._tools.ports.covers(container.port):
             return True
-        wanted = await self._tools.blueprints.fingerprint(desired, container.port)
+        wanted = await self._tools.blueprints.fingerprint(desired, container.port, container.labels)
         return wanted is not None and wanted != container.fingerprint
 
     async def _remove_orphan(self, instance_id: str) -> None:

@@ -21,6 +21,9 @@ class ProvisionerSettings(ServiceSettings):
     instances_dir_on_host: Path | None = None
     """Where the engine finds ``<data_dir>/instances``, if the provisioner itself runs in a container."""
 
+    image_profiles_file: Path | None = None
+    """Profiles of images besides the packaged ones; ``image_profiles.toml`` says what is in such a file."""
+
     gateway_host: str = "127.0.0.1"
     """Address on which gateways' ports are published and probed; loopback, so that only our edge reaches them."""
     first_gateway_port: int = Field(default=10000, ge=1024, le=65535)

@@ -6,20 +6,14 @@ five minutes after an unclean end.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_shared.events import Desired
-
-GATEWAY_PORT = 18789
-GATEWAY_COMMAND = (
-    *("node", "dist/index.js", "gateway"),
-    *("--bind", "lan", "--port", str(GATEWAY_PORT), "--allow-unconfigured"),
-)
-HOME = "/home/node"
-INSTANCE_UID = 1000
 
 ADDRESSES_PER_INSTANCE = 8
 """A /29: network, host, gateway and room for an operator's guest."""
@@ -69,6 +63,14 @@ class ContainerSpec:
     hostname: str
     host: str
     port: int
+    container_port: int
+    """Where the gateway serves in the container; published as ``port`` of the host."""
+    command: tuple[str, ...]
+    """Empty: the image's own."""
+    user: str
+    read_only: bool
+    capabilities: tuple[str, ...]
+    tmpfs: tuple[tuple[str, str], ...]
     network: NetworkSpec
     nano_cpus: int
     memory_bytes: int
@@ -79,14 +81,6 @@ class ContainerSpec:
     stop_timeout_seconds: int
     secret_env: tuple[str, ...] = field(default=(), repr=False)
     """Environment that must not be shown; part of the container, of no hash, log or event."""
-    command: tuple[str, ...] = GATEWAY_COMMAND
-    user: str = f"{INSTANCE_UID}:{INSTANCE_UID}"
-    tmpfs: tuple[tuple[str, str], ...] = (
-        ("/tmp", "rw,nosuid,nodev,size=256m,mode=1777"),  # noqa: S108 - inside the container
-        (HOME, f"rw,nosuid,nodev,size=64m,uid={INSTANCE_UID},gid={INSTANCE_UID},mode=0755"),
-        # The mount below it would otherwise make the engine create a parent that the gateway cannot write.
-        (f"{HOME}/.config", f"rw,nosuid,nodev,size=16m,uid={INSTANCE_UID},gid={INSTANCE_UID},mode=0700"),
-    )
 
     @property
     def fingerprint(self) -> str:
@@ -125,9 +119,16 @@ class Site:
 
 
 def container_spec(
-    desired: Desired, site: Site, port: int, *, gateway_token: str, config: Any, secrets_digest: str
+    desired: Desired,
+    site: Site,
+    port: int,
+    profile: ImageProfile,
+    *,
+    secret_env: Mapping[str, str],
+    config: Any,
+    secrets_digest: str,
 ) -> ContainerSpec:
-    """Return the container that realizes ``desired`` on ``port``.
+    """Return the container that realizes ``desired`` on ``port`` with an image of ``profile``.
 
     ``config`` and ``secrets_digest`` only count for the fingerprint: the gateway reads its files once, when
     it starts, so a change of either needs a new start as much as a change of the container does.
@@ -145,36 +146,40 @@ def container_spec(
         hostname=instance_id,
         host=site.host,
         port=port,
+        container_port=profile.port,
+        command=profile.command,
+        user=profile.user,
+        read_only=profile.read_only,
+        capabilities=profile.capabilities,
+        tmpfs=tuple(profile.tmpfs.items()),
         network=site.network(instance_id, port),
         nano_cpus=round(limits.cpus * 1_000_000_000),
         memory_bytes=limits.memory_bytes,
         pids=limits.pids,
-        env=_environment(limits.memory_bytes),
-        mounts=_mounts(site.instances_source / instance_id),
+        env=_environment(profile, limits.memory_bytes),
+        mounts=_mounts(profile, site.instances_source / instance_id),
         labels=labels,
         stop_timeout_seconds=site.stop_timeout_seconds,
-        secret_env=(f"OPENCLAW_GATEWAY_TOKEN={gateway_token}",),
+        secret_env=tuple(f"{name}={value}" for name, value in secret_env.items()),
     )
     labels[FINGERPRINT_LABEL] = _fingerprint(spec, config, secrets_digest)
     return spec
 
 
-def _environment(memory_bytes: int) -> tuple[str, ...]:
+def _environment(profile: ImageProfile, memory_bytes: int) -> tuple[str, ...]:
     return (
-        f"HOME={HOME}",
+        f"HOME={profile.home}",
         "TERM=xterm-256color",
         "NO_COLOR=1",
-        "OPENCLAW_DISABLE_BONJOUR=1",
+        *(f"{name}={value}" for name, value in profile.environment.items()),
         f"NODE_OPTIONS=--max-old-space-size={memory_bytes // _HEAP_SHARE // _MIB}",
     )
 
 
-def _mounts(directory: Path) -> tuple[Mount, ...]:
-    return (
-        Mount(str(directory / "config"), f"{HOME}/.openclaw"),
-        Mount(str(directory / "workspace"), f"{HOME}/.openclaw/workspace"),
-        Mount(str(directory / "auth"), f"{HOME}/.config/openclaw"),
-    )
+def _mounts(profile: ImageProfile, directory: Path) -> tuple[Mount, ...]:
+    targets = profile.mounts
+    wanted = (("config", targets.config), ("workspace", targets.workspace), ("auth", targets.auth))
+    return tuple(Mount(str(directory / name), target) for name, target in wanted if target is not None)
 
 
 def _fingerprint(spec: ContainerSpec, config: Any, secrets_digest: str) -> str:

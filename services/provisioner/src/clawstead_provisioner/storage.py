@@ -2,7 +2,7 @@
 
     <instances>/<id>/              ours, root only
         applied.json               the defaults that were written last
-        config/                    the instance's, uid 1000, 0700: openclaw.json and .env, 0600
+        config/                    the instance's, its image's uid, 0700: config file and .env, 0600
         workspace/  auth/          the instance's
 
 Inside a directory that an instance may write to, everything goes through an open directory handle and no
@@ -23,10 +23,9 @@ from typing import TypeVar
 from clawstead_provisioner.daemon_pool import DaemonPool
 from clawstead_provisioner.errors import ProvisioningError
 from clawstead_provisioner.files import replace_files
-from clawstead_provisioner.spec import INSTANCE_UID
+from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_shared.events import Reason
 
-CONFIG_FILE = "openclaw.json"
 ENV_FILE = ".env"
 APPLIED_FILE = "applied.json"
 
@@ -57,26 +56,25 @@ class Opened:
 class Storage:
     """All instances' directories. Calls run in threads of their own; each is idempotent."""
 
-    def __init__(self, root: Path, *, uid: int = INSTANCE_UID, threads: int = 4) -> None:
+    def __init__(self, root: Path, *, threads: int = 4) -> None:
         self._root = root
-        self._uid = uid
         self._threads = DaemonPool(threads, "storage")
 
-    async def open(self, instance_id: str) -> Opened:
-        """Make the directories that are missing and read the files.
+    async def open(self, instance_id: str, profile: ImageProfile) -> Opened:
+        """Make the directories that are missing, as images of ``profile`` need them, and read the files.
 
         Raises:
             ProvisioningError: ``disk_full``, or ``storage_unusable`` with what is in the way.
         """
-        return await self._run(self._open, instance_id)
+        return await self._run(lambda name: self._open(name, profile), instance_id)
 
-    async def write(self, instance_id: str, files: InstanceFiles) -> None:
+    async def write(self, instance_id: str, files: InstanceFiles, profile: ImageProfile) -> None:
         """Write the files, atomically and durably; call ``open`` first.
 
         Raises:
             ProvisioningError: ``disk_full``, or ``storage_unusable`` with what is in the way.
         """
-        await self._run(lambda name: self._write(name, files), instance_id)
+        await self._run(lambda name: self._write(name, files, profile), instance_id)
 
     async def remove(self, instance_id: str) -> None:
         """Remove everything of an instance, whoever owns it.
@@ -93,46 +91,26 @@ class Storage:
 
         return await asyncio.wrap_future(self._threads.submit(guarded))
 
-    def _open(self, instance_id: str) -> Opened:
+    def _open(self, instance_id: str, profile: ImageProfile) -> Opened:
         directory = self._root / instance_id
         existed = directory.exists()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in (_CONFIG, _WORKSPACE, _AUTH):
-            self._own_directory(directory / name)
+            _own_directory(directory / name, profile.uid)
         with _opened(directory / _CONFIG) as config, _opened(directory) as own:
-            # Where the workspace is mounted; the engine would make it, but owned by root.
-            self._make_directory(_WORKSPACE, dir_fd=config)
-            return Opened(
-                existed,
-                InstanceFiles(_read(config, CONFIG_FILE), _read(config, ENV_FILE), _read(own, APPLIED_FILE)),
-            )
+            if (mounted := profile.mounts.workspace_inside_config) is not None:
+                # The engine would make it, but owned by root.
+                _make_directory(mounted, profile.uid, dir_fd=config)
+            files = _read(config, profile.config.file), _read(config, ENV_FILE), _read(own, APPLIED_FILE)
+            return Opened(existed, InstanceFiles(*files))
 
-    def _own_directory(self, path: Path) -> None:
-        self._make_directory(path)
-        with _opened(path) as handle:
-            found = os.fstat(handle)
-            if (found.st_uid, found.st_gid) != (self._uid, self._uid):
-                os.fchown(handle, self._uid, self._uid)
-            if stat.S_IMODE(found.st_mode) != 0o700:  # noqa: PLR2004 - a mode
-                os.fchmod(handle, 0o700)
-
-    def _make_directory(self, path: Path | str, dir_fd: int | None = None) -> None:
-        try:
-            os.mkdir(path, 0o700, dir_fd=dir_fd)
-        except FileExistsError:
-            found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
-            if not stat.S_ISDIR(found.st_mode):
-                raise _in_the_way(Path(path).name, "not a directory") from None
-        else:
-            os.chown(path, self._uid, self._uid, dir_fd=dir_fd, follow_symlinks=False)
-
-    def _write(self, instance_id: str, files: InstanceFiles) -> None:
+    def _write(self, instance_id: str, files: InstanceFiles, profile: ImageProfile) -> None:
         directory = self._root / instance_id
         with _opened(directory / _CONFIG) as config:
-            content = {CONFIG_FILE: files.config.encode(), ENV_FILE: files.env.encode()}
+            content = {profile.config.file: files.config.encode(), ENV_FILE: files.env.encode()}
             changed = {name: text for name, text in content.items() if _read(config, name).encode() != text}
             if changed:
-                replace_files(config, changed, owner=self._uid)
+                replace_files(config, changed, owner=profile.uid)
         with _opened(directory) as own:
             if _read(own, APPLIED_FILE) != files.applied:
                 replace_files(own, {APPLIED_FILE: files.applied.encode()})
@@ -141,6 +119,27 @@ class Storage:
         # Works on directory handles and follows no link.
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self._root / instance_id)
+
+
+def _own_directory(path: Path, uid: int) -> None:
+    _make_directory(path, uid)
+    with _opened(path) as handle:
+        found = os.fstat(handle)
+        if (found.st_uid, found.st_gid) != (uid, uid):
+            os.fchown(handle, uid, uid)
+        if stat.S_IMODE(found.st_mode) != 0o700:  # noqa: PLR2004 - a mode
+            os.fchmod(handle, 0o700)
+
+
+def _make_directory(path: Path | str, uid: int, dir_fd: int | None = None) -> None:
+    try:
+        os.mkdir(path, 0o700, dir_fd=dir_fd)
+    except FileExistsError:
+        found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        if not stat.S_ISDIR(found.st_mode):
+            raise _in_the_way(Path(path).name, "not a directory") from None
+    else:
+        os.chown(path, uid, uid, dir_fd=dir_fd, follow_symlinks=False)
 
 
 @contextlib.contextmanager

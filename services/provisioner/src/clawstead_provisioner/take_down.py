@@ -42,7 +42,7 @@ async def begin_update(work: Work) -> bool:
     """Stop a container that another shall replace, after trying everything that could fail."""
     tools = work.tools
     blueprint = await work.draw(tools.ports.allocate(work.instance_id))
-    opened = await tools.storage.open(work.instance_id)
+    opened = await tools.storage.open(work.instance_id, blueprint.profile)
     blueprint.files(opened.files)
     if not await tools.blueprints.image_present(work.desired):
         tools.pulls.request(work.desired.spec.image, work.look_again)
@@ -145,7 +145,7 @@ async def _stop(work: Work, container: Container) -> None:
     try:
         patience = tools.patience
         # A gateway that does not even answer has no turn to finish.
-        responsive = await tools.gateway.alive(container.port)
+        responsive = await tools.gateway.answers(container.port, work.profile.health_path)
         await tools.engine.stop(container.id, patience.stop if responsive else patience.unresponsive_stop)
         pause = 0
     except ProvisioningError as error:

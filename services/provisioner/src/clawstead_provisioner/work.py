@@ -10,6 +10,7 @@ from clawstead_provisioner.background import Background
 from clawstead_provisioner.blueprint import Blueprint, Blueprints
 from clawstead_provisioner.boot_slots import BootSlots
 from clawstead_provisioner.boot_watch import BootWatch
+from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.observations import Observations
 from clawstead_provisioner.port_allocation import PortTable
@@ -78,6 +79,11 @@ class Work:
         return self.container
 
     @property
+    def profile(self) -> ImageProfile:
+        """What is known of the container's image, or of the one wanted if there is no container."""
+        return self.tools.blueprints.profile(self.desired, self.container)
+
+    @property
     def exit_cause(self) -> ExitCause | None:
         """How the container ended last, as an event told or as it says itself."""
         if self.memory.exit is not None:
@@ -89,13 +95,13 @@ class Work:
 
     async def say(self, phase: Phase, **facts: Any) -> None:
         """Publish that the instance is in ``phase``; see ``Observations.publish``."""
-        await self.tools.observations.publish(self.desired, self.memory, phase, container=self.container, **facts)
+        await self.tools.observations.publish(
+            self.desired, self.memory, phase, container=self.container, profile=self.profile, **facts
+        )
 
     async def draw(self, port: int) -> Blueprint:
         """Return the instance's blueprint; see ``Blueprints``."""
-        blueprint = await self.tools.blueprints.draw(self.desired, port, self.memory)
-        await self.tools.blueprints.check_plugins(self.desired)
-        return blueprint
+        return await self.tools.blueprints.draw(self.desired, port, self.memory)
 
     def look_again(self) -> None:
         """Have the instance looked at again soon."""

@@ -123,5 +123,7 @@ class Observed(Payload):
     rejected: RejectedImage | None = None
     """The image that the last update tried in vain; kept until another one is asked for."""
     warnings: tuple[Warning, ...] = ()
+    startup_path: str = "/startupz"
+    """Path on ``port`` that answers 200 once the gateway has started."""
     health_path: str = "/healthz"
     """Path on ``port`` that answers 200 while the gateway lives."""

@@ -7,14 +7,12 @@ from typing import Any
 from clawstead_provisioner.ports import Container, EngineEvent, Happening, Listed, Status
 from clawstead_provisioner.spec import (
     FINGERPRINT_LABEL,
-    GATEWAY_PORT,
     INSTANCE_LABEL,
     PORT_LABEL,
     ContainerSpec,
 )
 from clawstead_shared.ids import is_instance_id
 
-_PORT_KEY = f"{GATEWAY_PORT}/tcp"
 _NEVER = "0001-01-01T00:00:00Z"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)")
 
@@ -31,12 +29,12 @@ def container_document(spec: ContainerSpec) -> dict[str, Any]:
     """Return the body of ``POST /containers/create``."""
     return {
         "Image": spec.image,
-        "Cmd": list(spec.command),
+        "Cmd": list(spec.command) or None,
         "Hostname": spec.hostname,
         "User": spec.user,
         "Env": [*spec.env, *spec.secret_env],
         "Labels": dict(spec.labels),
-        "ExposedPorts": {_PORT_KEY: {}},
+        "ExposedPorts": {_port_key(spec): {}},
         "StopTimeout": spec.stop_timeout_seconds,
         # The health service probes from outside; the image's own check would start a process for each probe.
         "Healthcheck": {"Test": ["NONE"]},
@@ -48,14 +46,15 @@ def container_document(spec: ContainerSpec) -> dict[str, Any]:
 def _host_config(spec: ContainerSpec) -> dict[str, Any]:
     return {
         "NetworkMode": spec.network.name,
-        "PortBindings": {_PORT_KEY: [{"HostIp": spec.host, "HostPort": str(spec.port)}]},
+        "PortBindings": {_port_key(spec): [{"HostIp": spec.host, "HostPort": str(spec.port)}]},
         "NanoCpus": spec.nano_cpus,
         "Memory": spec.memory_bytes,
         "MemorySwap": spec.memory_bytes,
         "PidsLimit": spec.pids,
         "CapDrop": ["ALL"],
+        "CapAdd": list(spec.capabilities),
         "SecurityOpt": ["no-new-privileges"],
-        "ReadonlyRootfs": True,
+        "ReadonlyRootfs": spec.read_only,
         "Init": True,
         "Tmpfs": dict(spec.tmpfs),
         # Unlike binds, mounts fail when the source is missing, instead of making it as root.
@@ -63,6 +62,10 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
         "RestartPolicy": {"Name": "unless-stopped"},
     }
+
+
+def _port_key(spec: ContainerSpec) -> str:
+    return f"{spec.container_port}/tcp"
 
 
 def network_labels(spec: ContainerSpec) -> dict[str, str]:
@@ -79,6 +82,7 @@ def read_container(document: dict[str, Any]) -> Container:
         status=_STATUS.get(state["Status"], Status.BROKEN),
         fingerprint=labels.get(FINGERPRINT_LABEL, ""),
         port=int(labels.get(PORT_LABEL, 0)),
+        labels=labels,
         image_digest=document["Image"],
         started_at=read_time(state["StartedAt"]),
         finished_at=read_time(state["FinishedAt"]),

@@ -14,15 +14,8 @@ class HttpGateway:
     def __init__(self, host: str) -> None:
         self._host = host
 
-    async def started(self, port: int) -> bool:
-        """See ``Gateway.started``."""
-        return await self._answers(port, "/startupz")
-
-    async def alive(self, port: int) -> bool:
-        """See ``Gateway.alive``."""
-        return await self._answers(port, "/healthz")
-
-    async def _answers(self, port: int, path: str) -> bool:
+    async def answers(self, port: int, path: str) -> bool:
+        """See ``Gateway.answers``."""
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 return await self._status(port, path) == _OK
