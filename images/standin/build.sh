@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds the stand-in gateway of the tests from Debian's static busybox. Needs no network; again is a no-op.
+# Builds the stand-in gateways of the tests from Debian's static busybox. Needs no network; again is a no-op.
+# With a TAG: only OpenClaw's own contract, under that name.
 set -euo pipefail
 
-readonly TAG=${1:-clawstead-standin:test}
+readonly TAG=${1:-clawstead-standin:test} VARIANT=clawstead-standin:coollabs
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 fail() {
@@ -19,10 +20,18 @@ fi
 
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
-cp -R "$here/Dockerfile" "$here/rootfs" "$context"
+cp -R "$here/Dockerfile" "$here/rootfs" "$here/coollabs" "$context"
 cp "$busybox" "$context/busybox"
 # Modes take part in the layer's hash and git keeps only the execute bit: a umask must not make another image.
 chmod -R u=rwX,go=rX "$context"
-DOCKER_BUILDKIT=0 docker build --quiet --network none --tag "$TAG" "$context" >/dev/null 2>"$context/errors" \
-    || fail "docker build failed: $(cat "$context/errors")"
-echo "$TAG is ready"
+
+build() {
+    DOCKER_BUILDKIT=0 docker build --quiet --network none --tag "$1" "$2" >/dev/null 2>"$context/errors" \
+        || fail "docker build failed: $(cat "$context/errors")"
+    echo "$1 is ready"
+}
+
+mkdir "$context/openclaw"
+mv "$context/Dockerfile" "$context/rootfs" "$context/busybox" "$context/openclaw"
+build "$TAG" "$context/openclaw"
+if [ $# -eq 0 ]; then build "$VARIANT" "$context/coollabs"; fi

@@ -83,9 +83,10 @@ class Blueprints:
         """
         labels = await self._images.labels(desired.spec.image)
         profile = self._profiles.of(desired.spec.image, labels or {})
+        secrets = await self._open(desired, memory)
         if labels is not None:
             _check_channel(desired, profile)
-        secrets = await self._open(desired, memory)
+            _check_api_key(desired, profile, secrets)
         digest = self._remember(desired, secrets)
         names = variables(desired.spec, secrets, profile)
         secret_env = dict.fromkeys(profile.gateway_token_variables, secrets.gateway_token)
@@ -190,6 +191,14 @@ def _check_channel(desired: Desired, profile: ImageProfile) -> None:
         f"image {desired.spec.image} lacks the {channel.value.capitalize()} plugin: "
         f"choose an image whose label {PLUGINS_LABEL} names it, or no {channel.value} channel",
     )
+
+
+def _check_api_key(desired: Desired, profile: ImageProfile, secrets: InstanceSecrets) -> None:
+    if profile.needs_api_key and not (desired.spec.provider and secrets.api_key):
+        raise ProvisioningError(
+            Reason.CONFIG_INVALID,
+            f"image {desired.spec.image} does not start without a provider's API key: give the instance one",
+        )
 
 
 def _parsed(text: str) -> dict[str, Any]:

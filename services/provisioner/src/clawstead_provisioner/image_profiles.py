@@ -88,6 +88,8 @@ class ImageProfile(_Data):
     """Plugins in the image that its OpenClaw package lacks."""
     secrets: Literal["file", "environment"]
     """Where the gateway gets keys and bot tokens from: ``.env`` in the config directory, or its environment."""
+    needs_api_key: bool = False
+    """The image ends at once if no provider's key is in its environment."""
     gateway_token_variables: tuple[str, ...]
     bot_token_variables: dict[Channel, str] = {
         Channel.TELEGRAM: "TELEGRAM_BOT_TOKEN",
