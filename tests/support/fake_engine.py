@@ -14,9 +14,9 @@ from clawstead_provisioner.errors import (
     ProvisioningError,
     VanishedError,
 )
-from clawstead_provisioner.ports import Container, EngineEvent, Happening, Listed, Status
-from clawstead_provisioner.spec import ContainerSpec
-from clawstead_shared.events import Reason
+from clawstead_provisioner.ports import Container, EngineEvent, Happening, Listed, LocalImage, Status
+from clawstead_provisioner.spec import IMAGE_LABEL, IMAGE_REVISION_LABEL, ContainerSpec
+from clawstead_shared.events import Progress, Reason
 from tests.support.factories import STANDIN_IMAGE
 
 
@@ -38,6 +38,15 @@ class FakeEngine:
         self.available = True
         self.images: dict[str, dict[str, str]] = {STANDIN_IMAGE: {}}
         self.registry: dict[str, dict[str, str]] = {}
+        self.digests: dict[str, str] = {}
+        """What references name here; one made from the reference unless said otherwise."""
+        self.registry_digests: dict[str, str] = {}
+        self.untagged: dict[str, dict[str, str]] = {}
+        """Images that no reference names any more, by digest."""
+        self.pulled: set[str] = set()
+        self.pull_steps: list[Progress] = []
+        self.pull_gate = asyncio.Event()
+        self.pull_gate.set()
         self.containers: dict[str, FakeContainer] = {}
         self.networks: set[str] = set()
         self.foreign_ports: set[int] = set()
@@ -52,7 +61,8 @@ class FakeEngine:
     async def create(self, spec: ContainerSpec) -> Container:
         await self._called("create")
         self.networks.add(spec.instance_id)
-        if spec.image not in self.images:
+        image = self._find(spec.image)
+        if image is None:
             raise ImageMissingError(spec.image)
         if spec.instance_id in self.foreign_names:
             raise ProvisioningError(Reason.NAME_TAKEN, f"a container that is not ours is called {spec.name}")
@@ -63,8 +73,10 @@ class FakeEngine:
                 status=Status.CREATED,
                 fingerprint=spec.fingerprint,
                 port=spec.port,
-                labels={**self.images[spec.image], **spec.labels},
-                image_digest="sha256:fake",
+                labels={**image.labels, **spec.labels},
+                image_digest=image.digest,
+                image_reference=spec.labels[IMAGE_LABEL],
+                image_revision=int(spec.labels[IMAGE_REVISION_LABEL]),
             )
             self.containers[spec.instance_id] = FakeContainer(spec, state, self.ends_after)
         return self.containers[spec.instance_id].state
@@ -132,16 +144,36 @@ class FakeEngine:
             if listener in self.listeners:
                 self.listeners.remove(listener)
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, told: Callable[[Progress], None]) -> str:
         await self._called("pull")
+        for progress in self.pull_steps:
+            told(progress)
+            await asyncio.sleep(0)
         await asyncio.sleep(0.05)
+        await self.pull_gate.wait()
         if image not in self.registry:
             raise ProvisioningError(Reason.IMAGE_MISSING, f"image {image} cannot be pulled: not found")
+        if image in self.images:
+            self.untagged[self.digest_of(image)] = self.images[image]
         self.images[image] = self.registry[image]
+        self.digests[image] = self.registry_digests.get(image, f"sha256:{image}")
+        self.pulled.add(image)
+        return self.digests[image]
 
-    async def labels(self, image: str) -> dict[str, str] | None:
-        await self._called("labels")
-        return self.images.get(image)
+    async def find(self, image: str) -> LocalImage | None:
+        await self._called("find")
+        return self._find(image)
+
+    def digest_of(self, reference: str) -> str:
+        """Return what a reference names here."""
+        return self.digests.get(reference, f"sha256:{reference}")
+
+    def _find(self, image: str) -> LocalImage | None:
+        for reference, labels in self.images.items():
+            if image in {reference, self.digest_of(reference)}:
+                return LocalImage(self.digest_of(reference), reference not in self.pulled, labels)
+        labels = self.untagged.get(image, {})
+        return LocalImage(image, False, labels) if image in self.untagged else None
 
     def run(self, container: FakeContainer) -> None:
         """Let a container run, as a start or the engine's own restart does."""

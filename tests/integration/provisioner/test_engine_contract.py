@@ -145,10 +145,17 @@ async def test_a_taken_port_is_told_apart_and_the_container_stays_created(world:
 
 async def test_an_image_that_cannot_be_pulled_says_why(world: World) -> None:
     with pytest.raises(ProvisioningError, match="cannot be pulled") as refused:
-        await world.engine.pull("127.0.0.1:1/nothing:1")
+        await world.engine.pull("127.0.0.1:1/nothing:1", lambda _: None)
     assert refused.value.reason is Reason.IMAGE_MISSING
-    assert await world.engine.labels("127.0.0.1:1/nothing:1") is None
-    assert await world.engine.labels(STANDIN_IMAGE) is not None
+    assert await world.engine.find("127.0.0.1:1/nothing:1") is None
+
+
+async def test_an_image_is_found_by_reference_and_by_id(world: World) -> None:
+    found = await world.engine.find(STANDIN_IMAGE)
+    assert found.built_here
+    assert await world.engine.find(found.digest) == found
+    spec = await world.spec()
+    assert (await world.engine.create(spec)).image_digest == found.digest
 
 
 async def test_what_happens_is_told_in_order(world: World) -> None:

@@ -71,7 +71,6 @@ def test_the_gateway_token_is_never_shown() -> None:
         {"secrets_digest": "other"},
         {"config": ["other"]},
         {"profile": PROFILES.of("coollabsio/openclaw", {})},
-        {"desired": make_desired(INSTANCE, spec=make_spec(INSTANCE, image="other:1"))},
         {"desired": make_desired(INSTANCE, spec=make_spec(INSTANCE, limits=make_limits(cpus=4)))},
     ],
 )
@@ -85,6 +84,7 @@ def test_what_the_container_is_made_from_changes_the_fingerprint(changed: dict[s
         {"secret_env": {"OPENCLAW_GATEWAY_TOKEN": "other"}},
         {"desired": make_desired(INSTANCE, generation=7)},
         {"desired": make_desired(INSTANCE, spec=make_spec(INSTANCE, name="renamed", plan="pro"))},
+        {"desired": make_desired(INSTANCE, spec=make_spec(INSTANCE, image="other:1", image_revision=3))},
     ],
 )
 def test_what_the_container_does_not_depend_on_leaves_the_fingerprint(changed: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from clawstead_provisioner.ports import Engine, Gateway, Images, Secrets
 from clawstead_provisioner.pulls import Pulls
 from clawstead_provisioner.reconcile import Reconciler
 from clawstead_provisioner.settings import ProvisionerSettings
+from clawstead_provisioner.snapshots import Snapshots
 from clawstead_provisioner.spec import Site
 from clawstead_provisioner.storage import Storage
 from clawstead_provisioner.subscribers import on_desired
@@ -105,9 +106,11 @@ def assemble(
     slots = BootSlots(settings.boots_at_once)
     tools = Tools(
         engine=engine,
+        images=engine,
         storage=storage,
+        snapshots=Snapshots(settings.instances_dir),
         gateway=gateway,
-        blueprints=Blueprints(_site(settings), secrets, key, engine, profiles),
+        blueprints=Blueprints(_site(settings), secrets, key, profiles),
         observations=Observations(bus, bus, settings.gateway_host),
         ports=PortTable(settings.first_gateway_port, settings.last_gateway_port, free),
         background=background,
@@ -138,4 +141,5 @@ def _patience(settings: ProvisionerSettings) -> Patience:
         unresponsive_stop=timedelta(seconds=settings.unresponsive_stop_grace_seconds),
         delete=timedelta(seconds=settings.delete_grace_seconds),
         start_seconds=settings.start_timeout_seconds,
+        probation_seconds=settings.probation_seconds,
     )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from clawstead_provisioner.openclaw_config import (
     merged,
     owned_settings,
 )
-from clawstead_provisioner.ports import Container, Images, Secrets
+from clawstead_provisioner.ports import Container, LocalImage, Secrets
 from clawstead_provisioner.spec import ContainerSpec, Site, container_spec
 from clawstead_provisioner.storage import InstanceFiles
 from clawstead_provisioner.vault import InstanceSecrets, SealingKey
@@ -38,6 +38,8 @@ class Blueprint:
     """One instance on one port."""
 
     spec: ContainerSpec
+    image_present: bool
+    """The engine has the image."""
     profile: ImageProfile
     owned: Settings
     defaults: Settings
@@ -66,33 +68,35 @@ class Blueprint:
 class Blueprints:
     """Draws blueprints; knows where secrets come from."""
 
-    def __init__(self, site: Site, secrets: Secrets, key: SealingKey, images: Images, profiles: ImageProfiles) -> None:
+    def __init__(self, site: Site, secrets: Secrets, key: SealingKey, profiles: ImageProfiles) -> None:
         self._site = site
         self._secrets = secrets
         self._key = key
-        self._images = images
         self._profiles = profiles
         self._digests: dict[str, tuple[int, str]] = {}
 
-    async def draw(self, desired: Desired, port: int, memory: Memory) -> Blueprint:
-        """Return the blueprint of an instance.
+    async def draw(
+        self, desired: Desired, port: int, memory: Memory, image: LocalImage | None, source: str
+    ) -> Blueprint:
+        """Return the blueprint of an instance, made from ``source``, which the engine has as ``image`` if at all.
 
         Raises:
             TransientError: its secrets are not there yet.
             ProvisioningError: they stay missing, or cannot be used.
         """
-        labels = await self._images.labels(desired.spec.image)
-        profile = self._profiles.of(desired.spec.image, labels or {})
+        profile = self._profiles.of(desired.spec.image, image.labels if image else {})
         secrets = await self._open(desired, memory)
-        if labels is not None:
+        if image is not None:
             _check_channel(desired, profile)
             _check_api_key(desired, profile, secrets)
         digest = self._remember(desired, secrets)
         names = variables(desired.spec, secrets, profile)
         secret_env = dict.fromkeys(profile.gateway_token_variables, secrets.gateway_token)
         in_file = profile.secrets == "file"
+        spec = self._spec(desired, port, profile, digest, secret_env if in_file else secret_env | names)
         return Blueprint(
-            spec=self._spec(desired, port, profile, digest, secret_env if in_file else secret_env | names),
+            spec=replace(spec, image=source),
+            image_present=image is not None,
             profile=profile,
             owned=self._owned(desired, port, profile),
             defaults=default_settings(desired, profile),
@@ -100,12 +104,13 @@ class Blueprints:
             variables=names if in_file else {},
         )
 
-    def profile(self, desired: Desired, container: Container | None) -> ImageProfile:
-        """Return what is known of a container's image, or of the one wanted if there is no container."""
+    def profile(self, image: str, container: Container | None) -> ImageProfile:
+        """Return what is known of a container's image, or of ``image`` if there is no container."""
+        image = container.image_reference or image if container else image
         try:
-            return self._profiles.of(desired.spec.image, container.labels if container else {})
+            return self._profiles.of(image, container.labels if container else {})
         except ProvisioningError:
-            return self._profiles.of(desired.spec.image, {})
+            return self._profiles.of(image, {})
 
     async def fingerprint(self, desired: Desired, port: int, labels: Mapping[str, str]) -> str | None:
         """Return what a container made now would be marked with; None when the secrets cannot be told.
@@ -137,10 +142,6 @@ class Blueprints:
         except (ProvisioningError, TransientError):
             secrets = None
         return secrets.masked(text) if secrets else ""
-
-    async def image_present(self, desired: Desired) -> bool:
-        """Say whether the engine has the image."""
-        return await self._images.labels(desired.spec.image) is not None
 
     def forget(self, instance_id: str) -> None:
         """Drop what is remembered of an instance."""

@@ -35,12 +35,13 @@ async def create(work: Work) -> bool:
     except PortTakenError:
         await _move_away(work)
         return True
-    except ImageMissingError as missing:
-        tools.pulls.request(missing.image, work.look_again)
+    except ImageMissingError:
+        tools.pulls.request(work.effective.spec.image, work.instance_id, work.waiter)
         await tools.engine.remove(work.instance_id)
         if work.made_storage:
             await tools.storage.remove(work.instance_id)
-        await work.say(Phase.PROVISIONING, port=port, progress=Progress(step="pulling the image"))
+        progress = tools.pulls.progress(work.effective.spec.image, work.instance_id)
+        await work.say(Phase.PROVISIONING, port=port, progress=progress)
         return False
     work.container = made
     work.prepared = made.id
@@ -111,8 +112,9 @@ async def await_ready(work: Work) -> bool:
 async def report_running(work: Work) -> bool:
     """Say that the gateway serves."""
     last = work.memory.last
-    await work.say(Phase.RUNNING, started=True)
-    work.memory.succeeded()
+    await work.say(Phase.RUNNING, started=True, progress=work.fetching)
+    if not work.images.pending:
+        work.memory.succeeded()
     if last is None or last.phase is not Phase.RUNNING:
         work.tools.queue.submit_after(_SECOND_LOOK_SECONDS, work.instance_id)
     return False

@@ -10,6 +10,7 @@ from enum import StrEnum
 from clawstead_provisioner.errors import FINAL_REASONS
 from clawstead_provisioner.memory import RESTARTS_ALLOWED
 from clawstead_provisioner.ports import Container, Status
+from clawstead_provisioner.versions import NO_CHOICE, Choice, Trial, same
 from clawstead_shared.events import Desired, DesiredState, ExitCause, Observed, Phase
 
 CONFIG_EXIT_CODE = 78
@@ -33,6 +34,14 @@ class Step(StrEnum):
     REPORT_OVERDUE = "report_overdue"
     GIVE_UP_CONFIG = "give_up_config"
     GIVE_UP_CRASH_LOOP = "give_up_crash_loop"
+    FETCH = "fetch"
+    REFUSE = "refuse"
+    KEEP_STATE = "keep_state"
+    REPORT_ON_TRIAL = "report_on_trial"
+    CONFIRM = "confirm"
+    REJECT = "reject"
+    ROLL_BACK = "roll_back"
+    FINISH_ROLLBACK = "finish_rollback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,21 @@ class Situation:
     """How the container ended since we started it last, if it did."""
     restarts: int = 0
     """How often it was started again lately although nobody asked for that."""
+    images: Choice = NO_CHOICE
+    fetching: bool = False
+    """The wanted image is being pulled for it."""
+    trial: Trial | None = None
+    proven: bool = False
+    """The present start has served long enough to confirm its update."""
+
+    @property
+    def trying(self) -> bool:
+        """Whether what it is made from now is on trial."""
+        trial = self.trial
+        made_from = self.container.image if self.container is not None else self.images.current
+        return (
+            trial is not None and trial.failure is None and made_from is not None and same(made_from, trial.candidate)
+        )
 
 
 def decide(situation: Situation) -> Step:
@@ -97,25 +121,69 @@ def _to_stopped(situation: Situation) -> Step:
 def _to_running(situation: Situation) -> Step:
     if situation.stopping:
         return Step.NOTHING
-    if _refuses_config(situation):
-        return Step.GIVE_UP_CONFIG
+    step = _of_image(situation) or _of_failure(situation)
+    if step is not None:
+        return step
     container = situation.container
-    active = container is not None and container.active
-    if not active and (situation.held or _failed_for_good(situation)):
+    return _active(situation, container) if container is not None and container.active else _inactive(situation)
+
+
+def _of_image(situation: Situation) -> Step | None:
+    images, trial = situation.images, situation.trial
+    if situation.trying and _trial_failed(situation):
+        return Step.REJECT
+    if trial is not None and trial.failure is not None:
+        return _back(situation, trial)
+    if images.pending and not situation.fetching and not situation.held:
+        return Step.FETCH
+    return Step.REFUSE if images.refused else None
+
+
+def _of_failure(situation: Situation) -> Step | None:
+    container, swap = situation.container, situation.images.swap
+    if _refuses_config(situation) and not swap:
+        return Step.GIVE_UP_CONFIG
+    inactive = container is None or not container.active
+    if inactive and (situation.held or (_failed_for_good(situation) and not swap)):
         return Step.NOTHING
-    if situation.restarts >= RESTARTS_ALLOWED and ended_unasked(situation):
+    if situation.restarts >= RESTARTS_ALLOWED and ended_unasked(situation) and not swap:
         return Step.GIVE_UP_CRASH_LOOP
+    return None
+
+
+def _inactive(situation: Situation) -> Step:
+    images, trial, container = situation.images, situation.trial, situation.container
+    if images.swap and images.target is not None and (trial is None or not same(trial.candidate, images.target)):
+        return Step.KEEP_STATE
     if container is None:
         return Step.CREATE
-    return _active(situation, container) if active else _inactive(situation, container)
+    other = situation.stale or images.swap or container.status is Status.BROKEN
+    return Step.REPLACE if other else Step.START
 
 
-def _inactive(situation: Situation, container: Container) -> Step:
+def _back(situation: Situation, trial: Trial) -> Step:
+    """The way back from an update that failed; a container of anything but the candidate is one to go back to."""
+    container = situation.container
+    candidate_left = container is not None and container.image is not None and same(container.image, trial.candidate)
+    if container is not None and container.active and not candidate_left:
+        return Step.FINISH_ROLLBACK
+    if situation.held:
+        return Step.NOTHING
+    if candidate_left or not trial.restored:
+        return Step.ROLL_BACK
+    if container is None:
+        return Step.CREATE
     return Step.REPLACE if situation.stale or container.status is Status.BROKEN else Step.START
 
 
+def _trial_failed(situation: Situation) -> bool:
+    # An end that no event told of may be the engine's own, and no fault of the image: it is started again.
+    told = situation.exit is not None or situation.restarts >= RESTARTS_ALLOWED
+    return situation.overdue or (told and ended_unasked(situation)) or _refuses_config(situation)
+
+
 def _active(situation: Situation, container: Container) -> Step:
-    if situation.stale and not situation.held:
+    if (situation.stale or situation.images.swap) and not situation.held:
         return Step.STOP_TO_UPDATE
     restart = situation.desired.restart
     if restart is not None and restart.judged_start is not None and restart.judged_start == container.started_at:
@@ -123,11 +191,17 @@ def _active(situation: Situation, container: Container) -> Step:
     if container.status is Status.RESTARTING:
         return Step.NOTHING
     known_ready = _known_ready(situation, container)
-    if situation.stale and known_ready:
+    if situation.held and (situation.stale or situation.images.pending) and known_ready:
         return Step.NOTHING  # the failed change was told with the reason; that stays said
     if situation.ready or known_ready:
-        return Step.REPORT_RUNNING
+        return _serving(situation)
     return Step.REPORT_OVERDUE if situation.overdue else Step.AWAIT_READY
+
+
+def _serving(situation: Situation) -> Step:
+    if situation.trial is None:
+        return Step.REPORT_RUNNING
+    return Step.CONFIRM if situation.proven or not situation.trying else Step.REPORT_ON_TRIAL
 
 
 def _known_ready(situation: Situation, container: Container) -> bool:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from clawstead_shared.events import ExitCause, Observed, Phase
+from clawstead_provisioner.ports import Container
+from clawstead_provisioner.versions import Trial
+from clawstead_shared.events import ExitCause, ImageVersion, Observed, Phase
 
 RESTARTS_ALLOWED = 5
 RESTART_WINDOW_SECONDS = 600
@@ -37,6 +39,13 @@ class Memory:
     restarts: deque[float] = field(default_factory=deque)
     """When it was started again although nobody asked for that."""
     missing_secrets: int = 0
+    resolved: ImageVersion | None = None
+    """The image that was fetched last for it, and what that is."""
+    trial: Trial | None = None
+    """The update that is not confirmed."""
+    trial_known: bool = False
+    """Whether ``trial`` was read from the disk."""
+    _probation: tuple[tuple[str, datetime | None], float] | None = None
     _started_at: datetime | None = None
     _failures: int = 0
     _held_generation: int = 0
@@ -78,6 +87,18 @@ class Memory:
         while self.restarts and self.restarts[0] < self.clock() - RESTART_WINDOW_SECONDS:
             self.restarts.popleft()
         return len(self.restarts) + max(self.ends - 1, 0)
+
+    def serve_on_trial(self, container: Container, seconds: float) -> float:
+        """Return for how long a start must go on serving yet, counted from the first call for it."""
+        start = (container.id, container.started_at)
+        if self._probation is None or self._probation[0] != start:
+            self._probation = (start, self.clock())
+        return max(self._probation[1] + seconds - self.clock(), 0)
+
+    def proven(self, container: Container, seconds: float) -> bool:
+        """Say whether a start has served on trial for long enough."""
+        known = self._probation is not None and self._probation[0] == (container.id, container.started_at)
+        return known and self.serve_on_trial(container, seconds) == 0
 
     def hold(self, generation: int) -> float:
         """Remember that a generation failed; return the seconds until it may be tried again."""

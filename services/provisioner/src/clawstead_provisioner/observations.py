@@ -9,8 +9,21 @@ from prometheus_client import Gauge
 from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.ports import Container
+from clawstead_provisioner.versions import same, wanted_image
 from clawstead_shared.errors import TransientError
-from clawstead_shared.events import Desired, Event, EventType, ExitCause, Observed, Payload, Phase, Progress, Reason
+from clawstead_shared.events import (
+    Desired,
+    Event,
+    EventType,
+    ExitCause,
+    ImageVersion,
+    Observed,
+    Payload,
+    Phase,
+    Progress,
+    Reason,
+    RejectedImage,
+)
 from clawstead_shared.messaging import EventReader, EventSink
 from clawstead_shared.subjects import Topic
 
@@ -64,6 +77,8 @@ class Observations:
         message: str | None = None,
         exit_cause: ExitCause | None = None,
         progress: Progress | None = None,
+        image: ImageVersion | None = None,
+        rejected: RejectedImage | None = None,
     ) -> None:
         """Say that an instance is in ``phase``, unless that was said last.
 
@@ -75,6 +90,10 @@ class Observations:
         """
         last = memory.last
         port = port or (container.port if container else None) or (last.port if last else None)
+        if phase is Phase.REMOVED:
+            image = rejected = None
+        elif phase is Phase.RUNNING and reason is None and _went_back(desired, rejected):
+            reason, message = Reason.UPDATE_ROLLED_BACK, rejected.message if rejected else None
         restarts = last.restart_count if last and phase not in {Phase.STOPPED, Phase.REMOVED} else 0
         await self._say(
             memory,
@@ -97,6 +116,8 @@ class Observations:
                 progress=progress,
                 startup_path=profile.startup_path,
                 health_path=profile.health_path,
+                image=image,
+                rejected=rejected,
             ),
         )
 
@@ -122,6 +143,10 @@ class Observations:
                 await asyncio.sleep(_PAUSE_SECONDS)
             else:
                 return
+
+
+def _went_back(desired: Desired, rejected: RejectedImage | None) -> bool:
+    return rejected is not None and same(rejected, wanted_image(desired))
 
 
 def _count(phase: Phase, change: int) -> None:

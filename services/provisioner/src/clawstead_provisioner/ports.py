@@ -1,6 +1,6 @@
 """What the provisioner asks of the outside world, and what it may expect of the answers."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from clawstead_provisioner.spec import ContainerSpec
 from clawstead_provisioner.vault import InstanceSecrets
-from clawstead_shared.events import SecretRef
+from clawstead_shared.events import ImageVersion, Progress, SecretRef
 
 
 class Status(StrEnum):
@@ -44,6 +44,18 @@ class Container:
     finished_at: datetime | None = None
     exit_code: int = 0
     oom_killed: bool = False
+    image_reference: str = ""
+    """Label: the image it was made from, as it was asked for; empty if it does not say."""
+    image_revision: int = 0
+
+    @property
+    def image(self) -> ImageVersion | None:
+        """The image that it was made from, None if it does not say."""
+        if not self.image_reference:
+            return None
+        return ImageVersion(
+            reference=self.image_reference, revision=self.image_revision, digest=self.image_digest or None
+        )
 
     @property
     def active(self) -> bool:
@@ -139,19 +151,32 @@ class Engine(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class LocalImage:
+    """An image that the engine has."""
+
+    digest: str
+    """The engine's id of it."""
+    built_here: bool
+    """It came from no registry, so none can have a newer one."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
 class Images(Protocol):
     """The engine's images."""
 
-    async def pull(self, image: str) -> None:
-        """Fetch an image from its registry.
+    async def pull(self, image: str, told: Callable[[Progress], None]) -> str:
+        """Fetch an image from its registry, and return the engine's id of what it names now.
+
+        ``told`` is called on the event loop, at each step and percent that the engine tells of.
 
         Raises:
-            ProvisioningError: ``image_missing`` with the registry's answer.
+            ProvisioningError: ``image_missing`` with the registry's answer, or that it stopped answering.
         """
         ...
 
-    async def labels(self, image: str) -> dict[str, str] | None:
-        """Return an image's labels, None if the engine has no such image."""
+    async def find(self, image: str) -> LocalImage | None:
+        """Return what the engine has under a reference or an id, None if nothing."""
         ...
 
 

@@ -16,14 +16,15 @@ import structlog
 from opentelemetry import trace
 from prometheus_client import Histogram
 
-from clawstead_provisioner import bring_up, take_down
+from clawstead_provisioner import bring_up, take_down, trial
 from clawstead_provisioner.decide import Situation, Step, decide, ended_unasked
 from clawstead_provisioner.errors import ProvisioningError, VanishedError
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.ports import Container, EngineEvent, Happening, Listed, Status
+from clawstead_provisioner.versions import choose
 from clawstead_provisioner.work import Tools, Work
 from clawstead_shared.errors import TransientError
-from clawstead_shared.events import Desired, DesiredState, Event, Payload, Phase
+from clawstead_shared.events import Desired, DesiredState, Event, Payload, Phase, Reason
 from clawstead_shared.messaging import EventReader
 from clawstead_shared.subjects import Topic
 from clawstead_shared.telemetry import continued_trace
@@ -38,7 +39,7 @@ STEP = Histogram(
 )
 
 _TRACER = trace.get_tracer("clawstead.provisioner")
-_MOST_STEPS = 12
+_MOST_STEPS = 16
 """More than any way through the table; a longer one goes in circles."""
 
 
@@ -113,7 +114,8 @@ class Reconciler:
         if desired.desired_state is DesiredState.STOPPED:
             return last.phase is Phase.STOPPED and not running
         same = listed is not None and listed.container_id == last.container_id
-        return last.phase is Phase.RUNNING and last.reason is None and running and same
+        quiet = last.reason in {None, Reason.UPDATE_ROLLED_BACK} and last.progress is None
+        return last.phase is Phase.RUNNING and quiet and running and same
 
     def condemn(self, instance_id: str) -> None:
         """Have the engine objects of an instance removed that nobody ever asked for; its directories stay."""
@@ -163,9 +165,18 @@ class Reconciler:
             work.container = work.prepared = None
             return True
         except ProvisioningError as error:
-            await take_down.fail(work, error)
-            return False
+            return await self._failed(work, error)
         return again
+
+    @staticmethod
+    async def _failed(work: Work, error: ProvisioningError) -> bool:
+        if trial.blames_image(work, error):
+            try:
+                return await trial.reject_for(work, error.message)
+            except ProvisioningError as worse:
+                error = worse
+        await take_down.fail(work, error)
+        return False
 
     async def _look(self, work: Work) -> Situation:
         memory, desired = work.memory, work.desired
@@ -174,17 +185,26 @@ class Reconciler:
         container = work.container
         if container is not None:
             self._tools.ports.hold(work.instance_id, container.port)
+        if not memory.trial_known:
+            memory.trial = await self._tools.snapshots.read(work.instance_id)
+            memory.trial_known = True
+        work.images = choose(desired, memory.last, container, memory.trial, memory.resolved)
+        work.rejected = work.rejected_now()
         return Situation(
             desired=desired,
             container=container,
             last=memory.last,
-            stale=await self._stale(desired, container),
+            stale=await self._stale(work.effective, container),
             stopping=memory.stopping is not None,
             ready=container is not None and memory.ready == container.id,
             overdue=container is not None and memory.overdue == container.id,
             held=memory.held(desired.generation),
             exit=memory.exit,
             restarts=memory.restarts_within_window(),
+            images=work.images,
+            fetching=work.fetching is not None,
+            trial=memory.trial,
+            proven=container is not None and memory.proven(container, self._tools.patience.probation_seconds),
         )
 
     async def _stale(self, desired: Desired, container: Container | None) -> bool:
@@ -220,4 +240,12 @@ _STEPS: dict[Step, Callable[[Work], Awaitable[bool]]] = {
     Step.AWAIT_READY: bring_up.await_ready,
     Step.REPORT_RUNNING: bring_up.report_running,
     Step.REPORT_OVERDUE: bring_up.report_overdue,
+    Step.FETCH: trial.fetch,
+    Step.REFUSE: trial.refuse,
+    Step.KEEP_STATE: trial.keep_state,
+    Step.REPORT_ON_TRIAL: trial.report_on_trial,
+    Step.CONFIRM: trial.confirm,
+    Step.REJECT: trial.reject,
+    Step.ROLL_BACK: trial.roll_back,
+    Step.FINISH_ROLLBACK: trial.finish_rollback,
 }

@@ -44,6 +44,9 @@ class ProvisionerSettings(ServiceSettings):
     start_timeout_seconds: float = Field(default=300, gt=0)
     """Least time before a start counts as failed; five times the boot grace if that is longer."""
 
+    probation_seconds: float = Field(default=15, ge=0)
+    """How long a new image must serve before its update is confirmed; until then its end means going back."""
+
     @model_validator(mode="after")
     def _ports_have_subnets(self) -> Self:
         ports = self.last_gateway_port - self.first_gateway_port + 1

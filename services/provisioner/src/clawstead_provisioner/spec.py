@@ -28,6 +28,8 @@ INSTALLATION_LABEL = f"{LABEL_PREFIX}.installation"
 GENERATION_LABEL = f"{LABEL_PREFIX}.generation"
 FINGERPRINT_LABEL = f"{LABEL_PREFIX}.spec-hash"
 PORT_LABEL = f"{LABEL_PREFIX}.port"
+IMAGE_LABEL = f"{LABEL_PREFIX}.image"
+IMAGE_REVISION_LABEL = f"{LABEL_PREFIX}.image-revision"
 
 
 def object_name(instance_id: str) -> str:
@@ -138,6 +140,8 @@ def container_spec(
         **site.labels(instance_id),
         GENERATION_LABEL: str(desired.generation),
         PORT_LABEL: str(port),
+        IMAGE_LABEL: desired.spec.image,
+        IMAGE_REVISION_LABEL: str(desired.spec.image_revision),
     }
     spec = ContainerSpec(
         instance_id=instance_id,
@@ -184,7 +188,8 @@ def _mounts(profile: ImageProfile, directory: Path) -> tuple[Mount, ...]:
 
 def _fingerprint(spec: ContainerSpec, config: Any, secrets_digest: str) -> str:
     content = asdict(spec)
-    for changing in ("labels", "secret_env"):
+    # Another image is no matter of comparing: see versions.py.
+    for changing in ("labels", "secret_env", "image"):
         del content[changing]
     text = json.dumps([content, config, secrets_digest], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -30,6 +30,8 @@ ENV_FILE = ".env"
 APPLIED_FILE = "applied.json"
 
 _CONFIG, _WORKSPACE, _AUTH = "config", "workspace", "auth"
+STATE_DIRECTORIES = (_CONFIG, _AUTH)
+"""What a version of the gateway may change at its start."""
 _LARGEST_FILE = 4 * 1024 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -86,7 +88,7 @@ class Storage:
 
     async def _run(self, work: Callable[[str], T], instance_id: str) -> T:
         def guarded() -> T:
-            with _explained():
+            with explained():
                 return work(instance_id)
 
         return await asyncio.wrap_future(self._threads.submit(guarded))
@@ -97,7 +99,7 @@ class Storage:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in (_CONFIG, _WORKSPACE, _AUTH):
             _own_directory(directory / name, profile.uid)
-        with _opened(directory / _CONFIG) as config, _opened(directory) as own:
+        with opened_directory(directory / _CONFIG) as config, opened_directory(directory) as own:
             if (mounted := profile.mounts.workspace_inside_config) is not None:
                 # The engine would make it, but owned by root.
                 _make_directory(mounted, profile.uid, dir_fd=config)
@@ -106,12 +108,12 @@ class Storage:
 
     def _write(self, instance_id: str, files: InstanceFiles, profile: ImageProfile) -> None:
         directory = self._root / instance_id
-        with _opened(directory / _CONFIG) as config:
+        with opened_directory(directory / _CONFIG) as config:
             content = {profile.config.file: files.config.encode(), ENV_FILE: files.env.encode()}
             changed = {name: text for name, text in content.items() if _read(config, name).encode() != text}
             if changed:
                 replace_files(config, changed, owner=profile.uid)
-        with _opened(directory) as own:
+        with opened_directory(directory) as own:
             if _read(own, APPLIED_FILE) != files.applied:
                 replace_files(own, {APPLIED_FILE: files.applied.encode()})
 
@@ -123,7 +125,7 @@ class Storage:
 
 def _own_directory(path: Path, uid: int) -> None:
     _make_directory(path, uid)
-    with _opened(path) as handle:
+    with opened_directory(path) as handle:
         found = os.fstat(handle)
         if (found.st_uid, found.st_gid) != (uid, uid):
             os.fchown(handle, uid, uid)
@@ -143,7 +145,8 @@ def _make_directory(path: Path | str, uid: int, dir_fd: int | None = None) -> No
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def opened_directory(path: Path) -> Iterator[int]:
+    """Open a directory that is no link, and close it again."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         yield handle
@@ -178,7 +181,12 @@ def _in_the_way(name: str, what: str) -> ProvisioningError:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
+    """Turn what the file system says into what the instance's owner can use.
+
+    Raises:
+        ProvisioningError: ``disk_full`` or ``storage_unusable``.
+    """
     try:
         yield
     except OSError as error:

@@ -3,14 +3,13 @@
 Each returns whether to look again at once, and raises ``ProvisioningError`` when it cannot be done.
 """
 
-from datetime import timedelta
-
 import structlog
 
 from clawstead_provisioner.errors import EngineUnavailableError, ProvisioningError
 from clawstead_provisioner.gateway_log import complaint
 from clawstead_provisioner.memory import RESTARTS_ALLOWED
 from clawstead_provisioner.ports import Container, Status
+from clawstead_provisioner.trial import check_room
 from clawstead_provisioner.work import Work
 from clawstead_shared.events import Phase, Reason
 
@@ -18,9 +17,10 @@ log = structlog.get_logger()
 
 _STOP = "stop"
 _STOP_RETRY_SECONDS = 5.0
-_GIVE_UP_GRACE = timedelta(seconds=5)
 _LOG_LINES = 60
 _UNTOUCHED_BY_OUTAGE = frozenset({Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.STOPPED, Phase.DELETING})
+
+_SERVING = frozenset({Phase.STARTING, Phase.RUNNING})
 
 
 async def begin_stop(work: Work) -> bool:
@@ -44,9 +44,11 @@ async def begin_update(work: Work) -> bool:
     blueprint = await work.draw(tools.ports.allocate(work.instance_id))
     opened = await tools.storage.open(work.instance_id, blueprint.profile)
     blueprint.files(opened.files)
-    if not await tools.blueprints.image_present(work.desired):
-        tools.pulls.request(work.desired.spec.image, work.look_again)
+    if not blueprint.image_present:
+        tools.pulls.request(work.effective.spec.image, work.instance_id, work.waiter)
         return False
+    if work.images.swap and not await check_room(work):
+        return True
     return await _begin_stop(work, Phase.UPDATING)
 
 
@@ -91,7 +93,7 @@ async def _give_up(work: Work, reason: Reason) -> bool:
     tools.boots.cancel(work.instance_id)
     said = ""
     if container is not None:
-        await tools.engine.stop(container.id, _GIVE_UP_GRACE)
+        await tools.engine.stop(container.id, tools.patience.give_up)
         output = await tools.engine.logs(container.id, _LOG_LINES)
         said = complaint(await tools.blueprints.masked(work.desired, output))
     if reason is Reason.CONFIG_INVALID:
@@ -119,8 +121,8 @@ async def fail(work: Work, error: ProvisioningError) -> None:
         # An outage says nothing about a container that may run very well.
         if last is None or last.phase not in _UNTOUCHED_BY_OUTAGE:
             await work.say(Phase.FAILED, reason=error.reason, message=error.message)
-    elif container is not None and container.active and last is not None and last.phase is Phase.RUNNING:
-        await work.say(Phase.RUNNING, started=True, reason=error.reason, message=error.message)
+    elif container is not None and container.active and last is not None and last.phase in _SERVING:
+        await work.say(last.phase, started=True, reason=error.reason, message=error.message)
     else:
         await _clean_up(work)
         await work.say(Phase.FAILED, reason=error.reason, message=error.message)

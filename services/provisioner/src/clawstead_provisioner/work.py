@@ -14,11 +14,13 @@ from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.observations import Observations
 from clawstead_provisioner.port_allocation import PortTable
-from clawstead_provisioner.ports import Container, Engine, Gateway, Status
-from clawstead_provisioner.pulls import Pulls
+from clawstead_provisioner.ports import Container, Engine, Gateway, Images, LocalImage, Status
+from clawstead_provisioner.pulls import Pulls, Waiter
+from clawstead_provisioner.snapshots import Snapshots
 from clawstead_provisioner.storage import Storage
+from clawstead_provisioner.versions import NO_CHOICE, Choice, choose
 from clawstead_provisioner.work_queue import WorkQueue
-from clawstead_shared.events import Desired, ExitCause, Phase
+from clawstead_shared.events import Desired, ExitCause, Phase, Progress, RejectedImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,10 @@ class Patience:
     stop: timedelta = timedelta(seconds=345)
     unresponsive_stop: timedelta = timedelta(seconds=30)
     delete: timedelta = timedelta(seconds=2)
+    give_up: timedelta = timedelta(seconds=5)
     start_seconds: float = 300
+    probation_seconds: float = 15
+    """How long a new image must serve before its update is confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,9 @@ class Tools:
     """Everything that steps use."""
 
     engine: Engine
+    images: Images
     storage: Storage
+    snapshots: Snapshots
     gateway: Gateway
     blueprints: Blueprints
     observations: Observations
@@ -65,11 +72,28 @@ class Work:
     """This run left the instance in the line for a boot slot."""
     made_storage: bool = False
     """The instance's directories did not exist before this run."""
+    images: Choice = NO_CHOICE
+    rejected: RejectedImage | None = None
+    """The image that the instance went back from last."""
 
     @property
     def instance_id(self) -> str:
         """The instance."""
         return self.desired.instance_id
+
+    @property
+    def effective(self) -> Desired:
+        """The desired state with the image that the container is to be made from now: see ``versions``."""
+        target = self.images.target
+        if target is None:
+            return self.desired
+        spec = self.desired.spec.model_copy(update={"image": target.reference, "image_revision": target.revision})
+        return self.desired.model_copy(update={"spec": spec})
+
+    @property
+    def fetching(self) -> Progress | None:
+        """How far the pull of the wanted image is, None if none is under way for this instance."""
+        return self.tools.pulls.progress(self.desired.spec.image, self.instance_id)
 
     @property
     def present(self) -> Container:
@@ -81,7 +105,7 @@ class Work:
     @property
     def profile(self) -> ImageProfile:
         """What is known of the container's image, or of the one wanted if there is no container."""
-        return self.tools.blueprints.profile(self.desired, self.container)
+        return self.tools.blueprints.profile(self.effective.spec.image, self.container)
 
     @property
     def exit_cause(self) -> ExitCause | None:
@@ -95,13 +119,38 @@ class Work:
 
     async def say(self, phase: Phase, **facts: Any) -> None:
         """Publish that the instance is in ``phase``; see ``Observations.publish``."""
+        container, memory = self.container, self.memory
+        image = choose(self.desired, memory.last, container, memory.trial, memory.resolved).current
+        facts |= {"image": image, "rejected": self.rejected}
         await self.tools.observations.publish(
-            self.desired, self.memory, phase, container=self.container, profile=self.profile, **facts
+            self.desired, memory, phase, container=container, profile=self.profile, **facts
         )
 
     async def draw(self, port: int) -> Blueprint:
         """Return the instance's blueprint; see ``Blueprints``."""
-        return await self.tools.blueprints.draw(self.desired, port, self.memory)
+        image, source = await self._local_image()
+        return await self.tools.blueprints.draw(self.effective, port, self.memory, image, source)
+
+    async def _local_image(self) -> tuple[LocalImage | None, str]:
+        # Exactly the image that is meant, if the engine still has it: its reference may name another one by now.
+        images, reference, target = self.tools.images, self.effective.spec.image, self.images.target
+        found = await images.find(reference)
+        if target is None or target.digest is None or (found is not None and found.digest == target.digest):
+            return found, reference
+        meant = await images.find(target.digest)
+        return (meant, target.digest) if meant is not None else (found, reference)
+
+    def rejected_now(self) -> RejectedImage | None:
+        """Return the image that was given up last: by the trial that is being undone, else as was said."""
+        trial, last = self.memory.trial, self.memory.last
+        if trial is not None and trial.failure is not None:
+            return RejectedImage(**trial.candidate.model_dump(), message=trial.failure)
+        return last.rejected if last else None
+
+    @property
+    def waiter(self) -> Waiter:
+        """Who is told when a missing image is there: whoever looks then finds it."""
+        return Waiter(lambda _: None, self.look_again)
 
     def look_again(self) -> None:
         """Have the instance looked at again soon."""

@@ -1,11 +1,13 @@
 """The container engine through docker-py. Labels say what is ours; nothing else is ever touched."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+import requests
 from docker import APIClient
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
@@ -18,10 +20,11 @@ from clawstead_provisioner.adapters.docker_objects import (
     read_container,
     read_listed,
 )
+from clawstead_provisioner.adapters.docker_pull import pull_image, refused
 from clawstead_provisioner.errors import ProvisioningError, VanishedError
-from clawstead_provisioner.ports import Container, EngineEvent, Listed
+from clawstead_provisioner.ports import Container, EngineEvent, Listed, LocalImage
 from clawstead_provisioner.spec import INSTALLATION_LABEL, INSTANCE_LABEL, ContainerSpec, object_name
-from clawstead_shared.events import Reason
+from clawstead_shared.events import Progress, Reason
 from clawstead_shared.ids import is_instance_id
 
 _NOT_MODIFIED, _CONFLICT = 304, 409
@@ -116,31 +119,32 @@ class DockerEngine:
         """See ``Engine.events``."""
         return container_events(self._installation, since)
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, told: Callable[[Progress], None]) -> str:
         """See ``Images.pull``."""
+        loop, seconds = asyncio.get_running_loop(), self._pull_timeout
 
-        def pull(client: APIClient) -> None:
+        def tell(progress: Progress) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(told, progress)
+
+        def pull(client: APIClient) -> str:
             try:
-                client.pull(image if ":" in image.rpartition("/")[2] or "@" in image else f"{image}:latest")
+                pull_image(client, image, seconds, tell)
             except APIError as error:
-                text = explanation_of(error)[:200]
-                raise ProvisioningError(Reason.IMAGE_MISSING, f"image {image} cannot be pulled: {text}") from error
+                raise refused(image, explanation_of(error)) from error
+            except requests.RequestException as error:
+                raise refused(image, "the connection broke, or nothing came for too long") from error
+            found = _find(client, image)
+            if found is None:
+                raise refused(image, "it was removed at once")
+            return found.digest
 
-        await self._calls.run("pull", pull, lane=Lane.PULLS, timeout_seconds=self._pull_timeout)
+        margin = seconds + _MARGIN_SECONDS
+        return await self._calls.run("pull", pull, lane=Lane.PULLS, timeout_seconds=margin)
 
-    async def labels(self, image: str) -> dict[str, str] | None:
-        """See ``Images.labels``."""
-
-        def labels(client: APIClient) -> dict[str, str] | None:
-            try:
-                found = client.inspect_image(image)  # type: ignore[no-untyped-call]
-                return dict(found["Config"].get("Labels") or {})
-            except NotFound:
-                return None
-            except APIError as error:
-                raise refusal(error, image) from error
-
-        return await self._calls.run("inspect_image", labels)
+    async def find(self, image: str) -> LocalImage | None:
+        """See ``Images.find``."""
+        return await self._calls.run("inspect_image", lambda client: _find(client, image))
 
     def _create_network(self, client: APIClient, spec: ContainerSpec) -> None:
         network = spec.network
@@ -232,6 +236,17 @@ class DockerEngine:
             return
         except APIError as error:
             raise refusal(error) from error
+
+
+def _find(client: APIClient, image: str) -> LocalImage | None:
+    try:
+        found = client.inspect_image(image)  # type: ignore[no-untyped-call]
+    except NotFound:
+        return None
+    except APIError as error:
+        raise refusal(error, image) from error
+    labels = found["Config"].get("Labels") or {}
+    return LocalImage(found["Id"], built_here=not found.get("RepoDigests"), labels=dict(labels))
 
 
 def _name_taken(kind: str, name: str) -> ProvisioningError:

@@ -7,6 +7,8 @@ from typing import Any
 from clawstead_provisioner.ports import Container, EngineEvent, Happening, Listed, Status
 from clawstead_provisioner.spec import (
     FINGERPRINT_LABEL,
+    IMAGE_LABEL,
+    IMAGE_REVISION_LABEL,
     INSTANCE_LABEL,
     PORT_LABEL,
     ContainerSpec,
@@ -70,7 +72,8 @@ def _port_key(spec: ContainerSpec) -> str:
 
 def network_labels(spec: ContainerSpec) -> dict[str, str]:
     """Return the labels of an instance's network: those of its container that name it ours."""
-    return {key: value for key, value in spec.labels.items() if key not in {FINGERPRINT_LABEL, PORT_LABEL}}
+    of_container = {FINGERPRINT_LABEL, PORT_LABEL, IMAGE_LABEL, IMAGE_REVISION_LABEL}
+    return {key: value for key, value in spec.labels.items() if key not in of_container}
 
 
 def read_container(document: dict[str, Any]) -> Container:
@@ -88,6 +91,8 @@ def read_container(document: dict[str, Any]) -> Container:
         finished_at=read_time(state["FinishedAt"]),
         exit_code=state["ExitCode"],
         oom_killed=state["OOMKilled"],
+        image_reference=labels.get(IMAGE_LABEL, ""),
+        image_revision=int(labels.get(IMAGE_REVISION_LABEL, 0)),
     )
 
 
