@@ -5,6 +5,7 @@ nginx map key, so its grammar admits none of the characters that are special in 
 """
 
 import re
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -22,6 +23,15 @@ DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL_PATTERN)]
 def new_instance_id() -> str:
     """Return a fresh instance id, sortable by creation time (ULID, Crockford base32 in lower case)."""
     return str(ULID()).lower()
+
+
+def created_at(instance_id: str) -> datetime:
+    """Return when an instance id was made (UTC): a ULID begins with that.
+
+    Raises:
+        ValueError: it is no ULID.
+    """
+    return ULID.from_str(instance_id.upper()).datetime
 
 
 def new_event_id() -> str:

@@ -91,6 +91,7 @@ TABLE = [
     ("a stale one is stopped to be replaced", at(RUN, UP, RUNNING, stale=True), Step.STOP_TO_UPDATE),
     ("a failed replacement leaves the old one", at(RUN, UP, RUNNING, stale=True, held=True), Step.NOTHING),
     ("the judged start is restarted", at(RESTART, UP, RUNNING), Step.STOP_TO_RESTART),
+    ("a restart that cannot work leaves it running", at(RESTART, UP, RUNNING, held=True), Step.NOTHING),
     ("a later start is not", at(RESTART, UP_AGAIN, said(Phase.RUNNING, started_at=LATER)), Step.REPORT_RUNNING),
     ("a stop under way ends before a start", at(RUN, UP, said(Phase.STOPPING), stopping=True), Step.NOTHING),
     ("one started by hand after we gave up is adopted", at(RUN, UP_AGAIN, GAVE_UP), Step.AWAIT_READY),

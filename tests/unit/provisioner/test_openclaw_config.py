@@ -10,6 +10,8 @@ from clawstead_provisioner.errors import ProvisioningError
 from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_provisioner.openclaw_config import (
     Config,
+    Settings,
+    applied,
     as_json,
     default_settings,
     from_json,
@@ -40,9 +42,12 @@ def config_of(
     previous: Desired | None = None,
     profile: ImageProfile = PROFILE,
 ) -> Config:
-    applied = default_settings(previous, profile) if previous else {}
-    owned = owned_settings(wanted, "10.212.0.1", profile)
-    return merged(existing or {}, owned, default_settings(wanted, profile), applied)
+    before = applied(*settings_of(previous, profile)) if previous else {}
+    return merged(existing or {}, *settings_of(wanted, profile), before)
+
+
+def settings_of(wanted: Desired, profile: ImageProfile) -> tuple[Settings, Settings]:
+    return owned_settings(wanted, "10.212.0.1", profile), default_settings(wanted, profile)
 
 
 @pytest.mark.parametrize("profile", PROFILES.root, ids=lambda profile: profile.name)
@@ -51,6 +56,24 @@ def test_a_new_instance_gets_the_config_of_its_plan_and_image(name: str, spec: A
     config = config_of(make_desired(INSTANCE, spec=spec), profile=profile)
     assert_golden(GOLDEN / profile.config.schema_name / profile.name / f"{name}.json", config)
     check_config(config, schema=profile.config.schema_name, theirs={})
+
+
+@pytest.mark.parametrize("profile", PROFILES.root, ids=lambda profile: profile.name)
+def test_telemetry_is_configured_only_in_an_image_that_has_the_plugin(profile: ImageProfile) -> None:
+    config = merged({}, {}, default_settings(desired(), profile, "http://collector:4318"), {})
+    assert ("diagnostics" in config) == (profile.name == "official")
+    assert ("plugins" in config) == (profile.name == "official")
+    check_config(config, schema=SCHEMA, theirs={})
+    if "diagnostics" in config:
+        assert_golden(GOLDEN / SCHEMA / profile.name / "telemetry.json", config)
+
+
+def test_telemetry_that_the_operator_gives_up_goes() -> None:
+    profile = PROFILES.of("openclaw/openclaw", {})
+    before = default_settings(desired(), profile, "http://collector:4318")
+    config = merged(merged({}, {}, before, {}), {}, default_settings(desired(), profile), before)
+    assert "diagnostics" not in config
+    assert "plugins" not in config
 
 
 def test_what_the_platform_needs_is_put_back_and_what_the_owner_chose_survives() -> None:
@@ -94,6 +117,12 @@ def test_a_default_that_the_owner_changed_stays() -> None:
     assert config_of(after, theirs, before)["agents"]["defaults"]["model"] == {"primary": "anthropic/mine"}
 
 
+def test_what_a_smaller_plan_forbade_is_gone_with_the_larger_one() -> None:
+    before, after = make_desired(INSTANCE, spec=FREE), make_desired(INSTANCE, spec=ENTERPRISE)
+    assert config_of(after, config_of(before), before) == config_of(after)
+    assert config_of(before, config_of(after), after) == config_of(before)
+
+
 def test_a_channel_that_was_given_up_goes_with_what_was_set_for_it() -> None:
     before, after = desired(channel=Channel.TELEGRAM), desired()
     theirs = config_of(before)
@@ -102,7 +131,7 @@ def test_a_channel_that_was_given_up_goes_with_what_was_set_for_it() -> None:
     assert config_of(after, theirs, before)["channels"] == {"telegram": {"dmPolicy": "open"}}
 
 
-def test_applied_defaults_survive_being_stored() -> None:
+def test_applied_settings_survive_being_stored() -> None:
     settings = default_settings(make_desired(INSTANCE, spec=ENTERPRISE), PROFILE)
     assert from_json(as_json(settings)) == settings
     assert from_json({"not": "ours"}) == {}

@@ -132,6 +132,7 @@ def _site(settings: ProvisionerSettings) -> Site:
         first_port=settings.first_gateway_port,
         instances_source=settings.instances_source,
         stop_timeout_seconds=settings.stop_grace_seconds,
+        otlp_endpoint=settings.gateway_otlp_endpoint,
     )
 
 

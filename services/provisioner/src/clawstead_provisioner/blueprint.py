@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-import pyjson5
-
 from clawstead_provisioner.config_schema import check_config
+from clawstead_provisioner.config_text import config_text, parse_config
 from clawstead_provisioner.env_file import env_file, variables
 from clawstead_provisioner.errors import ProvisioningError
 from clawstead_provisioner.image_profiles import PLUGINS_LABEL, ImageProfile, ImageProfiles
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.openclaw_config import (
     Settings,
+    applied,
     as_json,
     default_settings,
     from_json,
@@ -28,7 +28,6 @@ from clawstead_provisioner.vault import InstanceSecrets, SealingKey
 from clawstead_shared.errors import TransientError
 from clawstead_shared.events import Desired, Reason
 
-_DEEPEST = 100
 _SECRETS_ATTEMPTS = 3
 _SECRETS_RETRY = timedelta(seconds=1)
 
@@ -53,15 +52,14 @@ class Blueprint:
         Raises:
             ProvisioningError: ``config_invalid``: the gateway would refuse them.
         """
-        theirs = _parsed(existing.config)
+        theirs = parse_config(existing.config, self.profile.config.file)
         previous = from_json(_parsed_json(existing.applied))
         config = merged(theirs, self.owned, self.defaults, previous)
         check_config(config, schema=self.profile.config.schema_name, theirs=theirs)
         return InstanceFiles(
-            # Untouched when nothing changed: rewriting would lose the owner's comments.
-            config=existing.config if config == theirs else json.dumps(config, indent=2) + "\n",
+            config=config_text(existing.config, theirs, config),
             env=env_file(existing.env, self.variables),
-            applied=json.dumps(as_json(self.defaults)),
+            applied=json.dumps(as_json(applied(self.owned, self.defaults))),
         )
 
 
@@ -99,7 +97,7 @@ class Blueprints:
             image_present=image is not None,
             profile=profile,
             owned=self._owned(desired, port, profile),
-            defaults=default_settings(desired, profile),
+            defaults=default_settings(desired, profile, self._site.otlp_endpoint),
             secrets=secrets,
             variables=names if in_file else {},
         )
@@ -175,7 +173,7 @@ class Blueprints:
     ) -> ContainerSpec:
         config = [
             as_json(self._owned(desired, port, profile)),
-            as_json(default_settings(desired, profile)),
+            as_json(default_settings(desired, profile, self._site.otlp_endpoint)),
             [desired.spec.channel, desired.spec.provider],
         ]
         return container_spec(
@@ -200,19 +198,6 @@ def _check_api_key(desired: Desired, profile: ImageProfile, secrets: InstanceSec
             Reason.CONFIG_INVALID,
             f"image {desired.spec.image} does not start without a provider's API key: give the instance one",
         )
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    if not text.strip():
-        return {}
-    try:
-        # Not plain JSON: the gateway accepts comments and trailing commas, so its owner may have written some.
-        document = pyjson5.decode(text, maxdepth=_DEEPEST)
-    except pyjson5.Json5Exception:
-        document = None
-    if not isinstance(document, dict):
-        raise ProvisioningError(Reason.CONFIG_INVALID, "openclaw.json: <root>: not an object in JSON5")
-    return document
 
 
 def _parsed_json(text: str) -> Any:

@@ -186,12 +186,13 @@ def _active(situation: Situation, container: Container) -> Step:
     if (situation.stale or situation.images.swap) and not situation.held:
         return Step.STOP_TO_UPDATE
     restart = situation.desired.restart
-    if restart is not None and restart.judged_start is not None and restart.judged_start == container.started_at:
+    judged = restart is not None and restart.judged_start is not None and restart.judged_start == container.started_at
+    if judged and not situation.held:
         return Step.STOP_TO_RESTART
     if container.status is Status.RESTARTING:
         return Step.NOTHING
     known_ready = _known_ready(situation, container)
-    if situation.held and (situation.stale or situation.images.pending) and known_ready:
+    if situation.held and (situation.stale or situation.images.pending or judged) and known_ready:
         return Step.NOTHING  # the failed change was told with the reason; that stays said
     if situation.ready or known_ready:
         return _serving(situation)

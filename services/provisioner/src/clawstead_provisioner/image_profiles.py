@@ -56,7 +56,12 @@ class ConfigFile(_Data):
     proxies: tuple[str, ...] = ()
     """Addresses besides the edge's that the gateway has to trust: the image's own proxy."""
     schema_name: str = Field(default="", alias="schema", pattern=r"^[\w.-]*$")
-    """Stored schema that a config has to keep; empty: only the gateway itself checks it."""
+    """Stored schema that a config has to keep, ``openclaw-<version>``; empty: only the gateway itself checks it."""
+
+    @property
+    def version(self) -> str:
+        """The OpenClaw version of the schema, empty if there is none."""
+        return self.schema_name.removeprefix("openclaw-")
 
 
 class ImageProfile(_Data):

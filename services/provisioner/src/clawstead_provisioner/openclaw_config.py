@@ -11,10 +11,14 @@ from typing import Any
 
 from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_shared.events import Channel, Desired, Provider
+from clawstead_shared.ids import created_at
 
 Path = tuple[str, ...]
 Settings = dict[Path, Any]
 Config = dict[str, Any]
+
+OTEL_PLUGIN = "diagnostics-otel"
+"""Configured in an image that lacks it, it costs more than a minute of each start (openclaw.md, section 9)."""
 
 ABSENT = None
 """As an owned value: the setting must not be there."""
@@ -52,11 +56,23 @@ def owned_settings(desired: Desired, proxy_address: str, profile: ImageProfile) 
     return settings
 
 
-def default_settings(desired: Desired, profile: ImageProfile) -> Settings:
+def default_settings(desired: Desired, profile: ImageProfile, otlp_endpoint: str | None = None) -> Settings:
     """Return what an instance begins with, and its owner may change."""
     spec = desired.spec
-    # Without it the default is a model of a provider that the owner may not have.
-    settings: Settings = {("agents", "defaults", "model", "primary"): spec.model}
+    settings: Settings = {
+        # Without it the default is a model of a provider that the owner may not have.
+        ("agents", "defaults", "model", "primary"): spec.model,
+        ("commands", "restart"): True,
+        ("logging", "consoleStyle"): "json",
+        # As after the gateway's own onboarding, which the platform takes the place of.
+        ("wizard", "lastRunAt"): created_at(desired.instance_id).isoformat(),
+        ("wizard", "lastRunCommand"): "clawstead",
+        ("wizard", "lastRunMode"): "local",
+    }
+    if version := profile.config.version:
+        settings["wizard", "lastRunVersion"] = version
+    if otlp_endpoint is not None and OTEL_PLUGIN in profile.plugins:
+        settings |= _telemetry_settings(otlp_endpoint)
     if spec.browser:
         settings |= {("browser", "enabled"): True, ("browser", "headless"): True}
     if spec.channel is not None:
@@ -65,6 +81,26 @@ def default_settings(desired: Desired, profile: ImageProfile) -> Settings:
         # Otherwise OpenAI models need the Codex plugin, which the package lacks.
         settings["models", "providers", "openai", "agentRuntime", "id"] = "openclaw"
     return settings
+
+
+def _telemetry_settings(endpoint: str) -> Settings:
+    otel = {
+        "enabled": True,
+        "endpoint": endpoint,
+        "protocol": "http/protobuf",
+        "serviceName": "openclaw-gateway",
+        "traces": True,
+        "metrics": True,
+        "logs": True,
+        "sampleRate": 0.2,
+        "flushIntervalMs": 20000,
+        "captureContent": False,
+    }
+    return {
+        ("plugins", "entries", OTEL_PLUGIN, "enabled"): True,
+        ("diagnostics", "enabled"): True,
+        **{("diagnostics", "otel", key): value for key, value in otel.items()},
+    }
 
 
 def _channel_settings(channel: Channel, variable: str) -> Settings:
@@ -79,14 +115,14 @@ def _channel_settings(channel: Channel, variable: str) -> Settings:
 
 
 def merged(existing: Config, owned: Settings, defaults: Settings, previous: Settings) -> Config:
-    """Return ``existing`` with ``owned`` enforced and ``defaults`` brought up from ``previous`` ones.
+    """Return ``existing`` with ``owned`` enforced and ``defaults`` brought up to date.
 
-    ``previous`` are the defaults that were applied last: one that is still unchanged follows its new value,
-    or goes if there is none.
+    ``previous`` is what was set last, of either kind: what is still unchanged follows its new value, or goes if
+    there is none.
     """
     config: Config = _copied(existing)
     for path, value in previous.items():
-        if path not in defaults and _get(config, path) == value:
+        if path not in defaults and path not in owned and _get(config, path) == value:
             _remove(config, path)
     for path, value in defaults.items():
         current = _get(config, path)
@@ -98,6 +134,11 @@ def merged(existing: Config, owned: Settings, defaults: Settings, previous: Sett
         else:
             _set(config, path, value)
     return config
+
+
+def applied(owned: Settings, defaults: Settings) -> Settings:
+    """Return what a merge has set, to be known as ``previous`` at the next one."""
+    return {**defaults, **{path: value for path, value in owned.items() if value is not ABSENT}}
 
 
 def as_json(settings: Settings) -> list[list[Any]]:

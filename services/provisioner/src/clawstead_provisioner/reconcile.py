@@ -229,7 +229,7 @@ class Reconciler:
 _STEPS: dict[Step, Callable[[Work], Awaitable[bool]]] = {
     Step.REMOVE: take_down.remove,
     Step.STOP: take_down.begin_stop,
-    Step.STOP_TO_RESTART: take_down.begin_stop,
+    Step.STOP_TO_RESTART: take_down.begin_restart,
     Step.STOP_TO_UPDATE: take_down.begin_update,
     Step.REPORT_STOPPED: take_down.report_stopped,
     Step.GIVE_UP_CONFIG: take_down.give_up_config,

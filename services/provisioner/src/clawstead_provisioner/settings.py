@@ -24,6 +24,9 @@ class ProvisionerSettings(ServiceSettings):
     image_profiles_file: Path | None = None
     """Profiles of images besides the packaged ones; ``image_profiles.toml`` says what is in such a file."""
 
+    gateway_otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    """OTLP/HTTP collector, as instances reach it, for gateways whose image has the plugin diagnostics-otel."""
+
     gateway_host: str = "127.0.0.1"
     """Address on which gateways' ports are published and probed; loopback, so that only our edge reaches them."""
     first_gateway_port: int = Field(default=10000, ge=1024, le=65535)

@@ -101,6 +101,8 @@ class Site:
     instances_source: Path
     """The instances' directories, as the engine sees them."""
     stop_timeout_seconds: int
+    otlp_endpoint: str | None = None
+    """Where gateways that can send their own telemetry send it."""
 
     def network(self, instance_id: str, port: int) -> NetworkSpec:
         """Return the bridge of an instance: the pool's /29 that has the port's number.

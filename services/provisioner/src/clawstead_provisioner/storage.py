@@ -1,7 +1,7 @@
 """The directories of instances: made, filled and removed without trusting what is in them.
 
     <instances>/<id>/              ours, root only
-        applied.json               the defaults that were written last
+        applied.json               the settings that we wrote last
         config/                    the instance's, its image's uid, 0700: config file and .env, 0600
         workspace/  auth/          the instance's
 

@@ -38,6 +38,14 @@ async def _begin_stop(work: Work, phase: Phase) -> bool:
     return False
 
 
+async def begin_restart(work: Work) -> bool:
+    """Stop a container that shall start again, after trying what could keep it from that."""
+    blueprint = await work.draw(work.present.port)
+    opened = await work.tools.storage.open(work.instance_id, blueprint.profile)
+    blueprint.files(opened.files)
+    return await _begin_stop(work, Phase.STOPPING)
+
+
 async def begin_update(work: Work) -> bool:
     """Stop a container that another shall replace, after trying everything that could fail."""
     tools = work.tools
