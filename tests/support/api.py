@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 from nacl.public import PrivateKey
 
+from clawstead_api.admission import Capacity
 from clawstead_api.app import build_http, stored_events
 from clawstead_api.auth import ADMIN, ensure_admin_token
 from clawstead_api.database import Database
@@ -21,6 +22,7 @@ from clawstead_api.sealing import Vault
 from clawstead_api.tickets import TicketIssuer
 from clawstead_shared.errors import TransientError
 from clawstead_shared.events import Event, Observed, Payload, Phase
+from clawstead_shared.hosts import HostBudget
 from clawstead_shared.settings import EdgeSettings
 from clawstead_shared.subjects import Topic
 from tests.support.factories import make_observed, observed_event
@@ -31,13 +33,14 @@ OWNER = ADMIN
 
 
 class FakeBuckets:
-    """The key-value buckets in memory. Keeps ``SecretStore`` and ``KeyDirectory``."""
+    """The key-value buckets in memory. Keeps ``SecretStore``, ``KeyDirectory`` and ``HostDirectory``."""
 
     def __init__(self) -> None:
         self.available = True
         self.secrets: dict[str, bytes] = {}
         self.provisioner: PrivateKey | None = PrivateKey.generate()
         self.ticket_pem: bytes | None = None
+        self.hosts: list[HostBudget] = []
 
     async def put(self, instance_id: str, sealed: bytes) -> None:
         self._require_available()
@@ -54,6 +57,10 @@ class FakeBuckets:
     async def publish_ticket_key(self, pem: bytes) -> None:
         self._require_available()
         self.ticket_pem = pem
+
+    async def host_budgets(self) -> list[HostBudget]:
+        self._require_available()
+        return self.hosts
 
     def _require_available(self) -> None:
         if not self.available:
@@ -78,6 +85,7 @@ class Api:
             vault=Vault(directory / "vault.key"),
             tickets=tickets,
             plans=load_plans(),
+            capacity=Capacity(self.buckets),
             edge=EdgeSettings(),
             image="openclaw:local",
             wake=self._wake,

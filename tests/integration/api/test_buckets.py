@@ -1,27 +1,30 @@
 """One suite for the key-value ports, on the fake and on NATS."""
 
 import base64
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Protocol
 
 import pytest
 from nacl.public import PrivateKey
+from pydantic import ValidationError
 
 from clawstead_api.adapters.nats_buckets import NatsBuckets
 from clawstead_api.errors import SealingKeyUnknownError
 from clawstead_api.keys import KeyExchange
-from clawstead_api.ports import KeyDirectory, SecretStore
+from clawstead_api.ports import HostDirectory, KeyDirectory, SecretStore
 from clawstead_shared.errors import TransientError
+from clawstead_shared.hosts import HostBudget
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.messaging import Bus
-from clawstead_shared.streams import KEYS_BUCKET, SEALING_KEY, SECRETS_BUCKET, TICKET_KEY
+from clawstead_shared.streams import HOSTS_BUCKET, KEYS_BUCKET, SEALING_KEY, SECRETS_BUCKET, TICKET_KEY
 from tests.support.api import Api, FakeBuckets
 from tests.support.nats_server import NatsServer
 from tests.support.wait import wait_until
 
 
-class Buckets(SecretStore, KeyDirectory, Protocol):
-    """Both ports."""
+class Buckets(SecretStore, KeyDirectory, HostDirectory, Protocol):
+    """All the ports."""
 
 
 class Scene:
@@ -50,6 +53,14 @@ class Scene:
             return self.buckets.ticket_pem
         assert self._bus
         return (await (await self._bus.bucket(KEYS_BUCKET)).get(TICKET_KEY)).value
+
+    async def host_says(self, host: str, budget: bytes) -> None:
+        if isinstance(self.buckets, FakeBuckets):
+            with contextlib.suppress(ValidationError):
+                self.buckets.hosts.append(HostBudget.read(budget))
+        else:
+            assert self._bus
+            await (await self._bus.bucket(HOSTS_BUCKET)).put(host, budget)
 
 
 async def _keys(bucket: object) -> list[str]:
@@ -94,6 +105,15 @@ async def test_the_sealing_key_is_read_once_it_is_published(scene: Scene) -> Non
     key = PrivateKey.generate()
     await scene.provisioner_publishes(key)
     assert await scene.buckets.sealing_key() == bytes(key.public_key)
+
+
+async def test_every_host_that_can_be_read_is_listed(scene: Scene) -> None:
+    assert await scene.buckets.host_budgets() == []
+    one, two = (HostBudget(memory_bytes=number, cpus=1, instances=1) for number in (1, 2))
+    await scene.host_says("one", one.model_dump_json().encode())
+    await scene.host_says("broken", b"not JSON")
+    await scene.host_says("two", two.model_dump_json()[:-1].encode() + b', "from_the_future": 1}')
+    assert sorted((await scene.buckets.host_budgets()), key=lambda budget: budget.memory_bytes) == [one, two]
 
 
 async def test_the_ticket_key_is_published_and_replaced(scene: Scene) -> None:

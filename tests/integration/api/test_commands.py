@@ -64,7 +64,7 @@ async def test_deleting_is_final_and_ends_in_404(api: Api, client: httpx.AsyncCl
     for _ in range(2):
         response = await client.delete(path)
         assert (response.status_code, response.json()["desired_state"]) == (202, "deleted")
-    for command in ("start", "stop", "restart"):
+    for command in ("start", "stop", "restart", "update", "rotate-token"):
         assert (await client.post(f"{path}/{command}")).status_code == 409
     assert (await client.patch(path, json={"name": "late"})).status_code == 409
     assert await asked(api, instance_id) == [(EventType.DELETE_REQUESTED, 2, DesiredState.DELETED)]
@@ -84,3 +84,44 @@ async def test_a_removal_that_nobody_asked_for_buries_nothing(
     await api.observe(instance_id, Phase.REMOVED, host=None, port=None)
     assert (await client.get(f"/instances/{instance_id}")).json()["phase"] == "removed"
     assert instance_id in api.buckets.secrets
+
+
+async def test_a_forced_deletion_rids_the_owner_at_once(api: Api, client: httpx.AsyncClient) -> None:
+    body = {"name": "claw", "plan": "pro", "subdomain": "ada"}
+    instance_id = (await client.post("/instances", json=body)).json()["id"]
+    path = f"/instances/{instance_id}"
+    response = await client.delete(path, params={"force": "true"})
+    assert (response.status_code, response.json()["desired_state"]) == (202, "deleted")
+    for method, suffix in [("GET", ""), ("DELETE", "?force=true"), ("POST", "/start"), ("GET", "/events")]:
+        assert (await client.request(method, path + suffix)).status_code == 404
+    assert (await client.get("/instances")).json()["items"] == []
+    await api.settle()
+    event = api.desired(instance_id)[-1]
+    assert (event.type, event.data.generation) == (EventType.DELETE_REQUESTED, 2)
+    assert (event.data.desired_state, event.data.force) == (DesiredState.DELETED, True)
+
+    assert (await client.post("/instances", json=body)).status_code == 409, "what is left may still answer to the name"
+    await api.observe(instance_id, Phase.REMOVED, generation=2, reason="leftovers", host=None, port=None)
+    assert api.buckets.secrets == {}
+    assert (await client.post("/instances", json=body)).status_code == 202
+
+
+async def test_a_deletion_that_hangs_can_be_forced(api: Api, client: httpx.AsyncClient, instance_id: str) -> None:
+    await client.delete(f"/instances/{instance_id}")
+    await api.observe(instance_id, Phase.DELETING, generation=2)
+    assert (await client.delete(f"/instances/{instance_id}?force=true")).status_code == 202
+    await api.settle()
+    assert [(event.data.generation, event.data.force) for event in api.desired(instance_id)[1:]] == [
+        (2, False),
+        (3, True),
+    ]
+
+
+async def test_a_forced_deletion_waits_for_no_bus(api: Api, client: httpx.AsyncClient, instance_id: str) -> None:
+    await api.settle()
+    api.bus.available = api.buckets.available = False
+    assert (await client.delete(f"/instances/{instance_id}?force=true")).status_code == 202
+    assert (await client.get(f"/instances/{instance_id}")).status_code == 404
+    api.bus.available = api.buckets.available = True
+    await api.settle()
+    assert api.desired(instance_id)[-1].data.force

@@ -132,6 +132,9 @@ async def test_an_instance_of_another_owner_does_not_exist(api: Api, client: htt
         ("POST", "/start"),
         ("POST", "/stop"),
         ("POST", "/restart"),
+        ("POST", "/update"),
+        ("POST", "/rotate-token"),
+        ("DELETE", "?force=true"),
         ("POST", "/terminal"),
         ("POST", "/dashboard-link"),
         ("GET", "/events"),
@@ -225,3 +228,4 @@ async def test_plans_are_listed_with_their_limits(client: httpx.AsyncClient) -> 
     assert list(plans) == ["free", "pro", "enterprise"]
     assert plans["free"]["memory_bytes"] == 1536 * 1024**2
     assert "telegram" not in plans["free"]["channels"]
+    assert [plan["warnings"] for plan in plans.values()] == [[], [], []]

@@ -5,10 +5,7 @@ import json
 
 import httpx
 from nacl.public import SealedBox
-from sqlalchemy import text
 
-from clawstead_api import schema
-from clawstead_api.database import Database
 from clawstead_shared.events import EventType
 from tests.support.api import Api
 
@@ -109,20 +106,3 @@ async def test_a_rotation_waits_for_no_bus_and_no_provisioner(api: Api, client: 
     api.bus.available = api.buckets.available = True
     await api.settle()
     assert opened(api, instance_id) == {"gateway_token": await token_of(client, instance_id)}
-
-
-async def test_secrets_sealed_as_one_are_kept_by_the_migration(database: Database, api: Api) -> None:
-    async with api.client() as client:
-        instance_id = str((await created(client))["id"])
-
-        def age(connection: object) -> None:
-            connection.execute(text("UPDATE secret SET sealed = :old"), {"old": b"\xffold"})  # type: ignore[attr-defined]
-            connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))  # type: ignore[attr-defined]
-
-        await database.on_connection(age)
-        await schema.upgrade(database)
-        await client.patch(f"/instances/{instance_id}", json={"channel": "discord", "bot_token": "b-1"})
-        await api.settle()
-    parts = json.loads(api.buckets.secrets[instance_id])
-    assert base64.b64decode(parts["all"]) == b"\xffold"
-    assert set(parts) == {"all", "bot_token"}

@@ -26,6 +26,7 @@ def test_the_public_routes_are_all_there() -> None:
         ("post", f"{instance}/start"),
         ("post", f"{instance}/stop"),
         ("post", f"{instance}/restart"),
+        ("post", f"{instance}/update"),
         ("post", f"{instance}/rotate-token"),
         ("post", f"{instance}/terminal"),
         ("post", f"{instance}/dashboard-link"),

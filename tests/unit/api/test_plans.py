@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from clawstead_api.plans import PlansFileError, load_plans
 from clawstead_shared.events import Channel, Provider
@@ -65,6 +66,19 @@ def test_a_plans_file_replaces_them_all(tmp_path: Path) -> None:
     assert load_plans(tmp_path / "plans.toml").names == ["tiny"]
 
 
+@pytest.mark.parametrize(("memory", "warned"), [(1280 * MIB, False), (1280 * MIB - 1, True)])
+def test_a_plan_below_the_measured_minimum_warns_and_is_used(tmp_path: Path, memory: int, warned: bool) -> None:
+    (tmp_path / "plans.toml").write_text(ONE.replace("memory_bytes = 1", f"memory_bytes = {memory}"))
+    with capture_logs() as logs:
+        plan = load_plans(tmp_path / "plans.toml").get("tiny")
+    assert plan is not None
+    assert bool(plan.warnings) is bool(logs) is warned
+    assert plan.model_dump()["warnings"] == plan.warnings
+    if warned:
+        assert "1280 MiB" in plan.warnings[0]
+        assert logs[0]["plan"] == "tiny"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -74,6 +88,7 @@ def test_a_plans_file_replaces_them_all(tmp_path: Path) -> None:
         ONE.replace("cpus = 1", "cpus = 0"),
         ONE.replace("default", "anthropic"),
         ONE + "\n[tiny.extra]\nx = 1",
+        ONE + '\nwarnings = ["mine"]',
     ],
 )
 def test_a_bad_plans_file_is_refused_by_name(tmp_path: Path, text: str) -> None:

@@ -29,6 +29,8 @@ def make_instance(instance_id: str) -> Instance:
         desired_state="running",
         generation=3,
         spec=make_spec(instance_id, subdomain="ada").model_dump(mode="json"),
+        cpus=0.5,
+        memory_bytes=256 * 1024**2,
         secret_revision=1,
         created_at=NOW,
         updated_at=NOW,

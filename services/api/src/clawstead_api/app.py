@@ -18,6 +18,7 @@ from starlette.types import Scope
 
 from clawstead_api import repository
 from clawstead_api.adapters.nats_buckets import NatsBuckets
+from clawstead_api.admission import Capacity
 from clawstead_api.auth import Principal, authenticate
 from clawstead_api.database import Database
 from clawstead_api.desk import Desk
@@ -61,6 +62,7 @@ async def run(service: Service, settings: Settings) -> None:
         vault=Vault(settings.directory / "vault.key"),
         tickets=tickets,
         plans=load_plans(settings.plans_file),
+        capacity=Capacity(buckets),
         edge=settings,
         image=settings.image,
         wake=relay.wake,

@@ -1,5 +1,6 @@
 """From an instance's row to what the bus is told: pure."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from clawstead_api.plans import Plan
@@ -11,15 +12,22 @@ from clawstead_shared.settings import EdgeSettings
 _AS_IT_IS: Any = object()
 
 
+@dataclass(frozen=True, slots=True)
+class _Image:
+    reference: str
+    revision: int = 0
+    forced: bool = False
+
+
 def new_spec(
     instance: Instance, request: CreateInstance, plan: Plan, edge: EdgeSettings, *, image: str
-) -> dict[str, Any]:
-    """Return the spec of a new instance, as it is stored."""
+) -> InstanceSpec:
+    """Return the spec of a new instance."""
     return _spec(
         instance,
         plan,
         edge,
-        image=request.image or image,
+        image=_Image(request.image or image),
         channel=request.channel,
         provider=request.ai_provider,
     )
@@ -32,14 +40,14 @@ def respecified(
     *,
     channel: Channel | None = _AS_IT_IS,
     provider: Provider | None = _AS_IT_IS,
-) -> dict[str, Any]:
+) -> InstanceSpec:
     """Return the spec of an instance with today's plan and public address, and another channel or provider."""
     spec = instance.specification
     return _spec(
         instance,
         plan,
         edge,
-        image=spec.image,
+        image=_Image(spec.image, spec.image_revision, spec.image_forced),
         channel=spec.channel if channel is _AS_IT_IS else channel,
         provider=spec.provider if provider is _AS_IT_IS else provider,
     )
@@ -50,15 +58,17 @@ def _spec(
     plan: Plan,
     edge: EdgeSettings,
     *,
-    image: str,
+    image: _Image,
     channel: Channel | None,
     provider: Provider | None,
-) -> dict[str, Any]:
-    spec = InstanceSpec(
+) -> InstanceSpec:
+    return InstanceSpec(
         name=instance.name,
         owner_id=instance.owner_id,
         plan=instance.plan,
-        image=image,
+        image=image.reference,
+        image_revision=image.revision,
+        image_forced=image.forced,
         subdomain=instance.subdomain,
         origin=edge.origin(instance.subdomain),
         limits=plan.limits,
@@ -67,7 +77,13 @@ def _spec(
         provider=provider,
         browser=plan.browser,
     )
-    return spec.model_dump(mode="json")
+
+
+def updated(instance: Instance, *, image: str, forced: bool) -> InstanceSpec:
+    """Return the spec of an instance that shall run what ``image`` names by now."""
+    spec = instance.specification
+    change = {"image": image, "image_revision": spec.image_revision + 1, "image_forced": forced}
+    return spec.model_copy(update=change)
 
 
 def desired_of(instance: Instance, *, actor: str, request_id: str | None) -> Desired:
@@ -82,6 +98,7 @@ def desired_of(instance: Instance, *, actor: str, request_id: str | None) -> Des
         spec=instance.specification,
         secrets=SecretRef(key=instance.id, revision=instance.secret_revision),
         restart=restart,
+        force=instance.hidden_at is not None,
         actor=actor,
         request_id=request_id,
     )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from clawstead_api import idempotency, outbox, repository
+from clawstead_api.admission import Capacity
 from clawstead_api.auth import Principal
 from clawstead_api.database import Database
 from clawstead_api.desires import desired_of
@@ -30,6 +31,7 @@ class Desk:
     vault: Vault
     tickets: TicketIssuer
     plans: Plans
+    capacity: Capacity
     edge: EdgeSettings
     image: str
     """Image of instances whose owner named none."""

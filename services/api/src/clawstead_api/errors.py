@@ -11,6 +11,7 @@ ApiError
 ├── NotRunningError            409
 ├── BodyTooLargeError          413
 ├── IdempotencyKeyReusedError  422
+├── HostFullError              429  worth a retry, once others are stopped or deleted
 └── UnavailableError           503  worth a retry
     ├── DatabaseUnavailableError
     ├── SealingKeyUnknownError
@@ -145,6 +146,22 @@ class IdempotencyKeyReusedError(ApiError):
     def __init__(self) -> None:
         detail = "this key was used for a different request"
         super().__init__(detail, errors=(FieldError("Idempotency-Key", detail),))
+
+
+class HostFullError(ApiError):
+    """The host has no room for what would run more."""
+
+    slug = "host-full"
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    title = "The host is full"
+
+    def __init__(self, lacking: str) -> None:
+        super().__init__(f"the host has no room left for this ({lacking}); nothing was changed")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to try again: room comes as fast as owners stop and delete, so not at once."""
+        return {"Retry-After": "30"}
 
 
 class UnavailableError(ApiError):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from clawstead_api import idempotency, lifecycle, repository
+from clawstead_api.admission import Share, require_room
 from clawstead_api.desires import new_spec, respecified
 from clawstead_api.desk import Caller, Desk, accepted, entrust, next_generation, phase_of
 from clawstead_api.errors import NotRunningError, SubdomainTakenError
@@ -30,11 +31,12 @@ async def create(desk: Desk, caller: Caller, request: CreateInstance) -> Instanc
     """Accept a new instance.
 
     Raises:
-        ApiError: it breaks a rule, its subdomain is taken, or something we depend on is away.
+        ApiError: it breaks a rule, its subdomain is taken, the host is full, or something we depend on is away.
     """
     plan = check_new(request, desk.plans)
     token = secrets.token_hex(32)
     sealed = _sealed(token, request, await desk.keys.sealing_key())
+    budget = await desk.capacity.budget()
 
     async def work(session: AsyncSession) -> InstanceView:
         if answer := await idempotency.answer_of(session, caller.once):
@@ -42,6 +44,7 @@ async def create(desk: Desk, caller: Caller, request: CreateInstance) -> Instanc
         if request.subdomain and await repository.subdomain_is_taken(session, request.subdomain):
             raise SubdomainTakenError
         instance = _new_instance(desk, caller, request, plan)
+        await require_room(session, budget, instance, before=None)
         session.add(instance)
         await session.flush()
         session.add(
@@ -64,28 +67,27 @@ async def change(desk: Desk, caller: Caller, instance_id: str, request: ChangeIn
     """Accept a change of an instance; one that changes nothing makes no new generation.
 
     Raises:
-        ApiError: there is no such instance, the change breaks a rule, or something we depend on is away.
+        ApiError: there is no such instance, the change breaks a rule, the host has no room for a larger plan, or
+            something we depend on is away.
     """
     sealing_key = await desk.keys.sealing_key() if request.bot_token or request.api_key else None
+    budget = await desk.capacity.budget() if request.plan else None
 
     async def work(session: AsyncSession) -> InstanceView:
         instance, status = await repository.instance_for(session, caller.owner_id, instance_id, lock=True)
         lifecycle.decide(Command.RECONFIGURE, instance.wanted, phase_of(status))
         plan = _checked_change(desk, instance, request)
-        before = (instance.name, instance.plan, instance.spec)
+        before, share = (instance.name, instance.plan, instance.spec), Share.of(instance)
         instance.name = request.value("name", instance.name) or instance.name
         instance.plan = request.value("plan", instance.plan) or instance.plan
         old = instance.specification
-        instance.spec = respecified(
-            instance,
-            plan,
-            desk.edge,
-            channel=request.value("channel", old.channel),
-            provider=request.value("ai_provider", old.provider),
-        )
+        channel = request.value("channel", old.channel)
+        provider = request.value("ai_provider", old.provider)
+        instance.specify(respecified(instance, plan, desk.edge, channel=channel, provider=provider))
         parts = _changed_parts(old, instance.specification, request, sealing_key)
         if not parts and before == (instance.name, instance.plan, instance.spec):
             return instance_view(instance, status, desk.edge)
+        await require_room(session, budget, instance, before=share)
         sealed = await entrust(session, instance, parts) if parts else None
         next_generation(instance)
         return accepted(session, desk, caller, (instance, status), type_=EventType.RECONFIGURED, sealed=sealed)
@@ -145,11 +147,14 @@ def _new_instance(desk: Desk, caller: Caller, request: CreateInstance, plan: Pla
         desired_state=DesiredState.RUNNING,
         generation=1,
         spec={},
+        own_image=request.image,
+        cpus=plan.cpus,
+        memory_bytes=plan.memory_bytes,
         secret_revision=1,
         created_at=now,
         updated_at=now,
     )
-    instance.spec = new_spec(instance, request, plan, desk.edge, image=desk.image)
+    instance.specify(new_spec(instance, request, plan, desk.edge, image=desk.image))
     return instance
 
 

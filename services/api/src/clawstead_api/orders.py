@@ -8,9 +8,11 @@ import secrets
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from clawstead_api import idempotency, lifecycle, repository
-from clawstead_api.desires import respecified
+from clawstead_api.admission import Share, require_room
+from clawstead_api.desires import respecified, updated
 from clawstead_api.desk import Caller, Desk, accepted, entrust, next_generation, phase_of
 from clawstead_api.lifecycle import EVENT_TYPES, Command
+from clawstead_api.requests import UpdateInstance
 from clawstead_api.sealing import Part, seal
 from clawstead_api.tables import Instance, Status
 from clawstead_api.views import InstanceView, instance_view
@@ -21,8 +23,10 @@ async def command(desk: Desk, caller: Caller, instance_id: str, order: Command) 
     """Accept a command; one that asks for what is asked for already changes nothing.
 
     Raises:
-        ApiError: there is no such instance, the command makes no sense in its state, or the database is away.
+        ApiError: there is no such instance, the command makes no sense in its state, the host has no room for
+            what is to be started, or the database is away.
     """
+    budget = await desk.capacity.budget() if order is Command.START else None
 
     async def work(session: AsyncSession) -> InstanceView:
         if answer := await idempotency.answer_of(session, caller.once):
@@ -33,13 +37,63 @@ async def command(desk: Desk, caller: Caller, instance_id: str, order: Command) 
             view = instance_view(instance, status, desk.edge)
             idempotency.remember(session, caller.once, view.model_dump(mode="json"))
             return view
+        share = Share.of(instance)
         instance.desired_state = transition.desired_state
         next_generation(instance)
         if order is Command.RESTART:
             _request_restart(instance, status)
         if transition.desired_state is DesiredState.RUNNING and (plan := desk.plans.get(instance.plan)):
-            instance.spec = respecified(instance, plan, desk.edge)
+            instance.specify(respecified(instance, plan, desk.edge))
+        if order is Command.START and share == Share():
+            await require_room(session, budget, instance, before=share)
         return accepted(session, desk, caller, (instance, status), type_=EVENT_TYPES[order])
+
+    view = await desk.database.transact(work)
+    desk.wake()
+    return view
+
+
+async def update(desk: Desk, caller: Caller, instance_id: str, request: UpdateInstance) -> InstanceView:
+    """Accept an update; a stopped instance gets it when it is started.
+
+    Without an image in the request, an instance whose owner named one is asked to run what that names by now,
+    every other one what the platform's default names.
+
+    Raises:
+        ApiError: there is no such instance, it is being deleted, or the database is away.
+    """
+
+    async def work(session: AsyncSession) -> InstanceView:
+        if answer := await idempotency.answer_of(session, caller.once):
+            return InstanceView.model_validate(answer)
+        instance, status = await repository.instance_for(session, caller.owner_id, instance_id, lock=True)
+        lifecycle.decide(Command.UPDATE, instance.wanted, phase_of(status))
+        if "image" in request.model_fields_set:
+            instance.own_image = request.image
+        instance.specify(updated(instance, image=instance.own_image or desk.image, forced=request.force))
+        next_generation(instance)
+        return accepted(session, desk, caller, (instance, status), type_=EVENT_TYPES[Command.UPDATE])
+
+    view = await desk.database.transact(work)
+    desk.wake()
+    return view
+
+
+async def delete_by_force(desk: Desk, caller: Caller, instance_id: str) -> InstanceView:
+    """Rid the owner of an instance at once, whatever its state; what is left of it is removed behind the scenes.
+
+    Only its subdomain stays reserved until it is removed, so that nobody meets it under another's name.
+
+    Raises:
+        ApiError: there is no such instance, or the database is away.
+    """
+
+    async def work(session: AsyncSession) -> InstanceView:
+        instance, status = await repository.instance_for(session, caller.owner_id, instance_id, lock=True)
+        instance.desired_state = DesiredState.DELETED
+        next_generation(instance)
+        instance.hidden_at = instance.updated_at
+        return accepted(session, desk, caller, (instance, status), type_=EVENT_TYPES[Command.DELETE])
 
     view = await desk.database.transact(work)
     desk.wake()

@@ -4,9 +4,15 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, computed_field
 
 from clawstead_shared.events import Channel, Limits, Provider
+
+log = structlog.get_logger()
+
+MINIMUM_MEMORY_BYTES = 1280 * 1024**2
+"""Measured with OpenClaw 2026.9.6: with less, the gateway starts and is killed for memory in its first agent turn."""
 
 _DEFAULT_MODEL = "default"
 
@@ -48,6 +54,15 @@ class Plan(BaseModel):
             workspace_bytes=self.workspace_bytes,
         )
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def warnings(self) -> list[str]:
+        """What the operator should know of the plan although it can be used."""
+        if self.memory_bytes >= MINIMUM_MEMORY_BYTES:
+            return []
+        has, needs = self.memory_bytes // 1024**2, MINIMUM_MEMORY_BYTES // 1024**2
+        return [f"memory_bytes: {has} MiB is below the measured minimum of {needs} MiB; agents will be killed for it"]
+
     def model_for(self, provider: Provider | None) -> str:
         """Return the default model for an owner who uses ``provider``."""
         return self.models.get(provider or _DEFAULT_MODEL, self.models[_DEFAULT_MODEL])
@@ -82,6 +97,8 @@ def load_plans(path: Path | None = None) -> Plans:
     for name, plan in plans.root.items():
         if _DEFAULT_MODEL not in plan.models:
             raise PlansFileError(f"plans file {path}: {name}.models has no {_DEFAULT_MODEL!r}")
+        for warning in plan.warnings:
+            log.warning("plan is too small", plan=name, warning=warning)
     if not plans.root:
         raise PlansFileError(f"plans file {path}: it has no plan")
     return plans

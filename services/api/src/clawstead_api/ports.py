@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from clawstead_shared.hosts import HostBudget
+
 
 class SecretStore(Protocol):
     """Where sealed secrets wait for the provisioner. Both operations may be repeated."""
@@ -39,5 +41,17 @@ class KeyDirectory(Protocol):
 
         Raises:
             TransientError: the bus did not confirm in time.
+        """
+        ...
+
+
+class HostDirectory(Protocol):
+    """Where provisioners publish what their hosts can hold."""
+
+    async def host_budgets(self) -> list[HostBudget]:
+        """Return the budget of every host that is known; one that cannot be read is left out.
+
+        Raises:
+            TransientError: the bus did not answer in time.
         """
         ...

@@ -1,6 +1,7 @@
 """The projector: from the stream to what clients read.
 
-Each event becomes one history row, known by its id. The status of an instance is set from the *newest* event
+Each event becomes one history row, known by its id; progress replaces earlier progress, as it comes every few
+percent and only the newest is of use. The status of an instance is set from the *newest* event
 of the topic, read back from the stream, so duplicates, another order and replays end in the same state.
 """
 
@@ -18,7 +19,16 @@ from clawstead_api.feed import Feed
 from clawstead_api.tables import Event as EventRow
 from clawstead_api.tables import Instance, Status
 from clawstead_api.views import public_data
-from clawstead_shared.events import Desired, DesiredState, Event, MalformedEventError, Observed, Payload, Phase
+from clawstead_shared.events import (
+    Desired,
+    DesiredState,
+    Event,
+    EventType,
+    MalformedEventError,
+    Observed,
+    Payload,
+    Phase,
+)
 from clawstead_shared.messaging import EventReader
 from clawstead_shared.subjects import Topic
 
@@ -93,7 +103,7 @@ class Projector:
 
 
 async def _append(session: AsyncSession, event: Event[Payload]) -> EventRow | None:
-    if await session.get(EventRow, event.id):
+    if await session.get(EventRow, event.id) or await _outdated_progress(session, event):
         return None
     row = EventRow(
         id=event.id,
@@ -109,6 +119,18 @@ async def _append(session: AsyncSession, event: Event[Payload]) -> EventRow | No
     return row
 
 
+async def _outdated_progress(session: AsyncSession, event: Event[Payload]) -> bool:
+    """Make room for progress, of which the history keeps the newest of each generation; False if this is it."""
+    if event.type is not EventType.PROGRESSED or not isinstance(event.data, Observed):
+        return False
+    for row in await repository.progress_of(session, event.instance_id):
+        if row.data.get("generation") == event.data.generation:
+            if row.sequence > (event.sequence or 0):
+                return True
+            await session.delete(row)
+    return False
+
+
 async def _owner_of(session: AsyncSession, event: Event[Payload]) -> str | None:
     if isinstance(event.data, Desired):
         return event.data.spec.owner_id
@@ -121,9 +143,11 @@ async def _apply(session: AsyncSession, newest: Event[Payload]) -> None:
         status = Status(instance_id=newest.instance_id)
         session.add(status)
     data: dict[str, Any] = newest.data.model_dump(mode="json")
-    setattr(status, newest.topic, data)
     if isinstance(newest.data, Observed):
         status.phase = newest.data.phase
+        if status.observed != data:
+            status.observed_at = newest.time
+    setattr(status, newest.topic, data)
     status.updated_at = max(newest.time, status.updated_at or newest.time)
 
 

@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from clawstead_api.errors import InstanceNotFoundError
 from clawstead_api.feed import Interest
 from clawstead_api.tables import Event, IdempotencyKey, Instance, Secret, Setting, Status
-from clawstead_shared.events import DesiredState, Phase
+from clawstead_shared.events import DesiredState, EventType, Phase
 from clawstead_shared.ids import is_instance_id
 from clawstead_shared.subjects import Topic
 
 Known = tuple[Instance, Status | None]
+
+_SHOWN = (col(Instance.removed_at).is_(None), col(Instance.hidden_at).is_(None))
+_ADMISSION_LOCK = 0x61646D69  # any number of our own, other than those of the relay and the migrations
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ async def instance_for(session: AsyncSession, owner_id: str, instance_id: str, *
     statement = (
         select(Instance, Status)
         .join(Status, col(Status.instance_id) == col(Instance.id), isouter=True)
-        .where(Instance.id == instance_id, Instance.owner_id == owner_id, col(Instance.removed_at).is_(None))
+        .where(Instance.id == instance_id, Instance.owner_id == owner_id, *_SHOWN)
     )
     row = (await session.exec(statement.with_for_update(of=Instance) if lock else statement)).first()
     if row is None:
@@ -57,7 +60,7 @@ async def instances_of(
     statement = (
         select(Instance, Status)
         .join(Status, col(Status.instance_id) == col(Instance.id), isouter=True)
-        .where(Instance.owner_id == owner_id, col(Instance.removed_at).is_(None))
+        .where(Instance.owner_id == owner_id, *_SHOWN)
         .order_by(col(Instance.id).desc())
         .limit(limit)
     )
@@ -78,6 +81,32 @@ async def subdomain_is_taken(session: AsyncSession, subdomain: str) -> bool:
     """Say whether a living instance, of any owner, has ``subdomain``."""
     statement = select(Instance.id).where(Instance.subdomain == subdomain, col(Instance.removed_at).is_(None))
     return (await session.exec(statement)).first() is not None
+
+
+async def one_admission_at_a_time(session: AsyncSession) -> None:
+    """Wait until no other transaction admits, and keep others waiting until the commit."""
+    connection = await session.connection()
+    if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ADMISSION_LOCK})
+
+
+async def running_besides(session: AsyncSession, instance_id: str) -> tuple[int, float]:
+    """Return the sums of the memory in bytes and of the CPUs of all other instances that shall run."""
+    statement = select(
+        func.coalesce(func.sum(Instance.memory_bytes), 0), func.coalesce(func.sum(Instance.cpus), 0.0)
+    ).where(
+        Instance.id != instance_id,
+        Instance.desired_state == DesiredState.RUNNING,
+        col(Instance.removed_at).is_(None),
+    )
+    memory_bytes, cpus = (await session.exec(statement)).one()
+    return int(memory_bytes), float(cpus)
+
+
+async def count_besides(session: AsyncSession, instance_id: str) -> int:
+    """Return how many other instances there are, also such as are still to be removed: each holds a port."""
+    statement = select(func.count()).where(Instance.id != instance_id, col(Instance.removed_at).is_(None))
+    return (await session.exec(statement)).one()
 
 
 async def owner_of(session: AsyncSession, instance_id: str) -> str | None:
@@ -111,6 +140,12 @@ async def history_of(
     if since is not None:
         statement = statement.where(Event.time >= since)
     return (await session.exec(statement.order_by(col(Event.sequence).desc()).limit(limit))).all()
+
+
+async def progress_of(session: AsyncSession, instance_id: str) -> Sequence[Event]:
+    """Return the stored progress events of an instance."""
+    statement = select(Event).where(Event.instance_id == instance_id, Event.type == EventType.PROGRESSED)
+    return (await session.exec(statement)).all()
 
 
 async def newest_sequence(session: AsyncSession) -> int:

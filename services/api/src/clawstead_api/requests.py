@@ -121,6 +121,16 @@ class ChangeInstance(RequestBody):
         return stated if field in self.model_fields_set else current
 
 
+class UpdateInstance(RequestBody):
+    """An update: the image is looked up anew, and taken if it works."""
+
+    image: Image | None = None
+    """Container image from now on; null follows the platform's default. Absent keeps the image that the owner
+    named, else takes the platform's default as it is today."""
+    force: bool = False
+    """Also take an image that the instance went back from before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """The parts of an instance that have to fit together."""

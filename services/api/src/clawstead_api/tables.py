@@ -79,11 +79,18 @@ class Instance(Table, table=True):
     generation: int
     spec: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     """``InstanceSpec`` of the newest generation."""
+    own_image: str | None = None
+    """The image that the owner named; None follows the platform's default at each update."""
+    cpus: float
+    """Like ``memory_bytes`` from ``spec``, so that the database can add them up."""
+    memory_bytes: int = Field(sa_type=BigInteger)
     secret_revision: int
     restart_count: int = 0
     restart_judged_start: datetime | None = _time(nullable=True)
     created_at: datetime = _time()
     updated_at: datetime = _time()
+    hidden_at: datetime | None = _time(nullable=True)
+    """Since when its owner is rid of it, by a forced deletion, although it may not be removed yet."""
     removed_at: datetime | None = _time(nullable=True)
 
     @property
@@ -95,6 +102,12 @@ class Instance(Table, table=True):
     def specification(self) -> InstanceSpec:
         """``spec`` as its type."""
         return InstanceSpec.model_validate(self.spec, extra="ignore")
+
+    def specify(self, spec: InstanceSpec) -> None:
+        """Set ``spec`` and what is kept beside it."""
+        self.spec = spec.model_dump(mode="json")
+        self.cpus = spec.limits.cpus
+        self.memory_bytes = spec.limits.memory_bytes
 
 
 class Status(Table, table=True):
@@ -108,6 +121,8 @@ class Status(Table, table=True):
     route: dict[str, Any] | None = _json()
     health: dict[str, Any] | None = _json()
     terminal: dict[str, Any] | None = _json()
+    observed_at: datetime | None = _time(nullable=True)
+    """Since when ``observed`` says what it says; saying the same again does not count."""
     updated_at: datetime | None = _time(nullable=True)
     """Time of the newest event that was taken in."""
 

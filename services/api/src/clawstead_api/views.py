@@ -1,11 +1,12 @@
-"""What clients see of instances and events: pure functions from rows to response models."""
+"""What clients see of instances and events: functions from rows, and the present time, to response models."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from clawstead_api.stall import stall_of
 from clawstead_api.tables import Event as EventRow
 from clawstead_api.tables import Instance, Status
 from clawstead_shared.events import (
@@ -16,16 +17,19 @@ from clawstead_shared.events import (
     EventType,
     ExitCause,
     Health,
+    ImageVersion,
     Observed,
     Payload,
     Phase,
     Progress,
     Provider,
     Reason,
+    RejectedImage,
     Route,
     SessionEnd,
     Terminal,
     Verdict,
+    Warning,
 )
 from clawstead_shared.settings import EdgeSettings
 from clawstead_shared.subjects import Topic
@@ -64,6 +68,13 @@ class InstanceView(View):
     url: str
     subdomain: str
     image: str
+    """As it was asked for last."""
+    image_revision: int = 0
+    """Counts the updates that were asked for."""
+    running_image: ImageVersion | None = None
+    """What the container was made from; an update is under way until its revision is ``image_revision``."""
+    rejected_image: RejectedImage | None = None
+    """What the last update tried in vain; the instance went back to ``running_image``."""
     channel: Channel | None
     ai_provider: Provider | None
     reason: Reason | None
@@ -71,6 +82,12 @@ class InstanceView(View):
     message: str | None
     """The same for people."""
     progress: Progress | None
+    warnings: list[Warning] = []
+    """What to look after although the instance works."""
+    stalled: bool = False
+    """Whether it has been on its way for longer than it should."""
+    stalled_hint: str | None = None
+    """What it waits for, and what to do."""
     exit: ExitCause | None
     """How the container last ended."""
     restart_count: int
@@ -119,6 +136,9 @@ class EventView(View):
     reason: Reason | None = None
     message: str | None = None
     progress: Progress | None = None
+    image: ImageVersion | None = None
+    rejected: RejectedImage | None = None
+    warnings: list[Warning] | None = None
     exit: ExitCause | None = None
     restart_count: int | None = None
     hostname: str | None = None
@@ -155,7 +175,18 @@ class HealthHistory(View):
 _PUBLIC: Mapping[type[Payload], frozenset[str]] = {
     Desired: frozenset({"generation", "desired_state", "actor", "request_id"}),
     Observed: frozenset(
-        {"generation", "phase", "reason", "message", "progress", "exit", "restart_count"},
+        {
+            "generation",
+            "phase",
+            "reason",
+            "message",
+            "progress",
+            "exit",
+            "restart_count",
+            "image",
+            "rejected",
+            "warnings",
+        },
     ),
     Route: frozenset({"generation", "hostname", "active"}),
     Health: frozenset({"verdict", "since", "failures", "response_ms", "error"}),
@@ -166,6 +197,8 @@ _PUBLIC: Mapping[type[Payload], frozenset[str]] = {
 def public_data(event: Event[Payload]) -> dict[str, Any]:
     """Return what an owner may see of an event's data, as JSON."""
     data = event.data.model_dump(mode="json", include=set(_PUBLIC[type(event.data)]), exclude_none=True)
+    if not data.get("warnings"):
+        data.pop("warnings", None)
     if isinstance(event.data, Desired):
         data["plan"] = event.data.spec.plan
     return data
@@ -217,6 +250,7 @@ def _fields(instance: Instance, status: Status | None, edge: EdgeSettings) -> di
     spec = instance.specification
     observed = status.observation if status else None
     seen = status.updated_at if status else None
+    stall = stall_of(instance, status, datetime.now(UTC))
     return {
         "id": instance.id,
         "name": instance.name,
@@ -228,11 +262,17 @@ def _fields(instance: Instance, status: Status | None, edge: EdgeSettings) -> di
         "url": edge.origin(instance.subdomain),
         "subdomain": instance.subdomain,
         "image": spec.image,
+        "image_revision": spec.image_revision,
+        "running_image": observed.image if observed else None,
+        "rejected_image": observed.rejected if observed else None,
         "channel": spec.channel,
         "ai_provider": spec.provider,
         "reason": observed.reason if observed else None,
         "message": observed.message if observed else None,
         "progress": observed.progress if observed else None,
+        "warnings": list(observed.warnings) if observed else [],
+        "stalled": stall is not None,
+        "stalled_hint": stall,
         "exit": observed.exit if observed else None,
         "restart_count": observed.restart_count if observed else 0,
         "health": health_view(status),

@@ -1,4 +1,4 @@
-"""The key-value buckets on NATS JetStream. Keeps ``SecretStore`` and ``KeyDirectory``."""
+"""The key-value buckets on NATS JetStream. Keeps ``SecretStore``, ``KeyDirectory`` and ``HostDirectory``."""
 
 import base64
 import binascii
@@ -6,18 +6,23 @@ import contextlib
 from collections.abc import Iterator
 
 import nats.js.errors
+import structlog
 from nats.errors import Error as NatsError
 from nats.js.kv import KeyValue
+from pydantic import ValidationError
 
 from clawstead_shared.errors import StreamsMissingError, TransientError
+from clawstead_shared.hosts import HostBudget
 from clawstead_shared.messaging import Bus
-from clawstead_shared.streams import KEYS_BUCKET, SEALING_KEY, SECRETS_BUCKET, TICKET_KEY
+from clawstead_shared.streams import HOSTS_BUCKET, KEYS_BUCKET, SEALING_KEY, SECRETS_BUCKET, TICKET_KEY
+
+log = structlog.get_logger()
 
 _SEALING_KEY_BYTES = 32
 
 
 class NatsBuckets:
-    """Both buckets, looked up when first used."""
+    """The buckets, looked up when first used."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -48,10 +53,25 @@ class NatsBuckets:
             with _translated():
                 await (await self._bucket(KEYS_BUCKET)).put(TICKET_KEY, pem)
 
-    async def _get(self, key: str) -> bytes | None:
+    async def host_budgets(self) -> list[HostBudget]:
+        """See ``HostDirectory.host_budgets``."""
         with _translated():
             try:
-                return (await (await self._bucket(KEYS_BUCKET)).get(key)).value
+                hosts = await (await self._bucket(HOSTS_BUCKET)).keys()
+            except nats.js.errors.NoKeysError:
+                return []
+        budgets = []
+        for host in hosts:
+            try:
+                budgets.append(HostBudget.read(await self._get(host, HOSTS_BUCKET) or b""))
+            except ValidationError:
+                log.warning("budget of a host cannot be read", host=host)
+        return budgets
+
+    async def _get(self, key: str, bucket: str = KEYS_BUCKET) -> bytes | None:
+        with _translated():
+            try:
+                return (await (await self._bucket(bucket)).get(key)).value
             except nats.js.errors.KeyNotFoundError:
                 return None
 

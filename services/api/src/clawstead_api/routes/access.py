@@ -65,6 +65,7 @@ _DESCRIPTIONS = {
     409: "Not possible in this state, or the subdomain is taken",
     413: "The body is larger than 64 KiB",
     422: "A field breaks a rule; `errors` names it",
+    429: "The host is full; `Retry-After` says when to try again",
     503: "Not available right now; `Retry-After` says when to try again",
 }
 

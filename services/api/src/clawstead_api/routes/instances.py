@@ -10,7 +10,7 @@ from clawstead_api import handlers, orders
 from clawstead_api.desk import Caller, Desk
 from clawstead_api.lifecycle import Command
 from clawstead_api.repository import Filters
-from clawstead_api.requests import ChangeInstance, CreateInstance
+from clawstead_api.requests import ChangeInstance, CreateInstance, UpdateInstance
 from clawstead_api.routes.access import AtDesk, ByCaller, ByCallerOnce, InstanceId, bearer, problems
 from clawstead_api.tickets import Ticket
 from clawstead_api.views import InstanceDetail, InstancePage, InstanceView
@@ -22,7 +22,13 @@ router = APIRouter(prefix="/instances", tags=["instances"], dependencies=[bearer
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(pattern=INSTANCE_ID_PATTERN, description="`next_cursor` of the page before")]
+Force = Annotated[
+    bool,
+    Query(description="Do not wait for anything: the instance is gone for its owner at once, whatever can be removed"),
+]
 Text = Annotated[str | None, StringConstraints(max_length=64), Query()]
+
+_UPDATE = UpdateInstance()
 
 
 class TerminalTicket(BaseModel):
@@ -44,7 +50,7 @@ class DashboardLink(BaseModel):
     "",
     status_code=202,
     summary="Create an instance",
-    responses={202: {"description": "Accepted; follow `Location` or the event stream"}, **problems(400, 409, 413)},
+    responses={202: {"description": "Accepted; follow `Location` or the event stream"}, **problems(400, 409, 413, 429)},
 )
 async def create(request: CreateInstance, response: Response, desk: AtDesk, caller: ByCallerOnce) -> InstanceView:
     return _located(response, await handlers.create(desk, caller, request))
@@ -74,7 +80,7 @@ async def show(instance_id: InstanceId, desk: AtDesk, caller: ByCaller) -> Insta
     "/{instance_id}",
     status_code=202,
     summary="Change an instance's name, plan, channel or provider",
-    responses=problems(400, 404, 409, 413),
+    responses=problems(400, 404, 409, 413, 429),
 )
 async def change(
     instance_id: InstanceId, request: ChangeInstance, response: Response, desk: AtDesk, caller: ByCaller
@@ -83,11 +89,15 @@ async def change(
 
 
 @router.delete("/{instance_id}", status_code=202, summary="Delete an instance and its data", responses=problems(404))
-async def delete(instance_id: InstanceId, response: Response, desk: AtDesk, caller: ByCaller) -> InstanceView:
+async def delete(
+    instance_id: InstanceId, response: Response, desk: AtDesk, caller: ByCaller, force: Force = False
+) -> InstanceView:
+    if force:
+        return await orders.delete_by_force(desk, caller, instance_id)
     return _located(response, await orders.command(desk, caller, instance_id, Command.DELETE))
 
 
-@router.post("/{instance_id}/start", status_code=202, summary="Start an instance", responses=problems(404, 409))
+@router.post("/{instance_id}/start", status_code=202, summary="Start an instance", responses=problems(404, 409, 429))
 async def start(instance_id: InstanceId, response: Response, desk: AtDesk, caller: ByCallerOnce) -> InstanceView:
     return _located(response, await orders.command(desk, caller, instance_id, Command.START))
 
@@ -105,6 +115,22 @@ async def stop(instance_id: InstanceId, response: Response, desk: AtDesk, caller
 )
 async def restart(instance_id: InstanceId, response: Response, desk: AtDesk, caller: ByCallerOnce) -> InstanceView:
     return _located(response, await orders.command(desk, caller, instance_id, Command.RESTART))
+
+
+@router.post(
+    "/{instance_id}/update",
+    status_code=202,
+    summary="Take the image that is current by now, or another one; goes back by itself if it does not work",
+    responses=problems(400, 404, 409, 413),
+)
+async def update(
+    instance_id: InstanceId,
+    response: Response,
+    desk: AtDesk,
+    caller: ByCallerOnce,
+    request: UpdateInstance = _UPDATE,
+) -> InstanceView:
+    return _located(response, await orders.update(desk, caller, instance_id, request))
 
 
 @router.post(
