@@ -194,7 +194,8 @@ def _active(situation: Situation, container: Container) -> Step:
     known_ready = _known_ready(situation, container)
     if situation.held and (situation.stale or situation.images.pending or judged) and known_ready:
         return Step.NOTHING  # the failed change was told with the reason; that stays said
-    if situation.ready or known_ready:
+    # A mark of readiness may be one of an earlier start, whose end no event told of.
+    if known_ready or (situation.ready and not ended_unasked(situation)):
         return _serving(situation)
     return Step.REPORT_OVERDUE if situation.overdue else Step.AWAIT_READY
 
