@@ -15,7 +15,7 @@ from clawstead_provisioner.errors import (
     VanishedError,
 )
 from clawstead_provisioner.ports import Container, EngineEvent, Happening, Listed, LocalImage, Status
-from clawstead_provisioner.spec import IMAGE_LABEL, IMAGE_REVISION_LABEL, ContainerSpec
+from clawstead_provisioner.spec import IMAGE_LABEL, IMAGE_REVISION_LABEL, ContainerSpec, Resources
 from clawstead_shared.events import Progress, Reason
 from tests.support.factories import STANDIN_IMAGE
 
@@ -28,6 +28,7 @@ class FakeContainer:
     state: Container
     ends_after: timedelta = timedelta(0)
     output: str = ""
+    memory_in_use: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -77,6 +78,8 @@ class FakeEngine:
                 image_digest=image.digest,
                 image_reference=spec.labels[IMAGE_LABEL],
                 image_revision=int(spec.labels[IMAGE_REVISION_LABEL]),
+                resources=spec.resources,
+                heap_mib=spec.heap_mib,
             )
             self.containers[spec.instance_id] = FakeContainer(spec, state, self.ends_after)
         return self.containers[spec.instance_id].state
@@ -102,6 +105,15 @@ class FakeEngine:
             await asyncio.wait_for(container.ended.wait(), patience.total_seconds())
         if container.state.active:
             self.end(container, 0 if container.ends_after <= grace else 137)
+
+    async def resize(self, container_id: str, resources: Resources) -> None:
+        await self._called("resize")
+        container = self._by_id(container_id)
+        if container is None:
+            raise VanishedError(container_id)
+        if resources.memory_bytes < container.memory_in_use:
+            raise ProvisioningError(Reason.RESIZE_REFUSED, "the gateway uses more memory than its new limit")
+        container.state = replace(container.state, resources=resources)
 
     async def remove(self, instance_id: str) -> None:
         await self._called("remove")

@@ -118,7 +118,7 @@ async def provisioner(
     key = SealingKey.load(configured.own_dir / "seal.key")
     readiness = Readiness()
     async with Background() as background:
-        reconciler, queue = assemble(
+        reconciler, queue, workspaces = assemble(
             configured,
             bus=bus,
             engine=engine,
@@ -133,7 +133,7 @@ async def provisioner(
             sweep = Sweep(bus, engine, reconciler, queue, readiness)
             since = datetime.now(UTC)
             await sweep.boot()
-            watch = asyncio.create_task(watch_engine(engine, reconciler, sweep, readiness, since))
+            watch = asyncio.gather(watch_engine(engine, reconciler, sweep, readiness, since), workspaces.run())
             try:
                 yield Rig(bus, engine, gateway, secrets, configured, reconciler, queue, sweep, readiness)
             finally:

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from dataclasses import dataclass
+import subprocess
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -15,7 +16,7 @@ from clawstead_provisioner.errors import ImageMissingError, PortTakenError, Prov
 from clawstead_provisioner.image_profiles import load_profiles
 from clawstead_provisioner.port_allocation import candidates, is_free
 from clawstead_provisioner.ports import EngineEvent, Happening, Status
-from clawstead_provisioner.spec import ContainerSpec, Site, container_spec
+from clawstead_provisioner.spec import ContainerSpec, Resources, Site, container_spec
 from clawstead_provisioner.storage import Storage
 from clawstead_shared.events import Reason
 from tests.support.factories import STANDIN_IMAGE, make_desired, make_spec
@@ -156,6 +157,29 @@ async def test_an_image_is_found_by_reference_and_by_id(world: World) -> None:
     assert await world.engine.find(found.digest) == found
     spec = await world.spec()
     assert (await world.engine.create(spec)).image_digest == found.digest
+
+
+async def test_limits_of_a_running_container_are_changed_and_those_it_is_above_are_not(world: World) -> None:
+    spec = await world.started()
+    made = await world.engine.inspect(spec.instance_id)
+    assert made.resources == spec.resources
+    for factor in (2, 1):
+        resources = Resources(made.resources.nano_cpus, made.resources.memory_bytes * factor, 100 * factor)
+        await world.engine.resize(made.id, resources)
+        assert (await world.engine.inspect(spec.instance_id)).resources == resources
+    if isinstance(world.engine, FakeEngine):
+        world.engine.containers[spec.instance_id].memory_in_use = 100 * 1024**2
+    else:
+        fill = ["docker", "exec", spec.name, "dd", "if=/dev/zero", "of=/tmp/used", "bs=1M", "count=100"]
+        subprocess.run(fill, check=True, capture_output=True)
+    with pytest.raises(ProvisioningError) as refused:
+        await world.engine.resize(made.id, replace(made.resources, memory_bytes=50 * 1024**2))
+    assert refused.value.reason is Reason.RESIZE_REFUSED
+    after = await world.engine.inspect(spec.instance_id)
+    assert (after.resources.memory_bytes, after.started_at) == (made.resources.memory_bytes, made.started_at)
+    await world.engine.remove(spec.instance_id)
+    with pytest.raises(VanishedError):
+        await world.engine.resize(made.id, made.resources)
 
 
 async def test_what_happens_is_told_in_order(world: World) -> None:

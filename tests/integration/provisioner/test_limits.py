@@ -3,18 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clawstead_provisioner.adapters.docker_engine import DockerEngine
 from clawstead_provisioner.adapters.gateway_http import HttpGateway
-from clawstead_shared.events import DesiredState, Phase
+from clawstead_shared.events import Desired, DesiredState, Phase, Reason, RestartRequest, WarningCode
 from clawstead_shared.subjects import Topic
-from tests.integration.provisioner.test_lifecycle import change, knob
+from tests.integration.provisioner.test_lifecycle import change, knob, name_of, running, running_again
+from tests.support.factories import make_limits, make_spec
 from tests.support.fake_bus import FakeBus
 from tests.support.provisioner_rig import FakeSecrets, Rig, provisioner, wanted
 
 pytestmark = pytest.mark.docker
+
+MIB = 1024 * 1024
 
 
 @pytest.fixture
@@ -61,3 +65,42 @@ async def test_a_delete_of_one_that_waits_its_turn_does_not_wait(rig: Rig) -> No
             await change(rig, desired, 2, desired_state=DesiredState.DELETED)
     for desired in wants:
         await rig.until(desired.instance_id, Phase.REMOVED)
+
+
+def limits_of(docker_client: Any, desired: Desired) -> tuple[int, int, int, int]:
+    host = docker_client.containers.get(name_of(desired)).attrs["HostConfig"]
+    return host["Memory"], host["MemorySwap"], host["NanoCpus"], host["PidsLimit"]
+
+
+def with_limits(desired: Desired, generation: int, **limits: Any) -> Desired:
+    spec = make_spec(desired.instance_id, limits=make_limits(**limits))
+    return desired.model_copy(update={"generation": generation, "spec": spec})
+
+
+async def test_a_larger_and_then_a_smaller_plan_are_given_to_the_same_start(rig: Rig, docker_client: Any) -> None:
+    desired, before = await running(rig)
+    await rig.want(with_limits(desired, 2, memory_bytes=512 * MIB, cpus=1, pids=300))
+    larger = await rig.until(desired.instance_id, Phase.RUNNING)
+    assert limits_of(docker_client, desired) == (512 * MIB, 512 * MIB, 10**9, 300)
+    await rig.want(with_limits(desired, 3, memory_bytes=128 * MIB, cpus=0.25, pids=200))
+    smaller = await rig.until(desired.instance_id, Phase.RUNNING)
+    assert limits_of(docker_client, desired) == (128 * MIB, 128 * MIB, 250_000_000, 200)
+    assert (larger.generation, smaller.generation) == (2, 3)
+    assert before.started_at == larger.started_at == smaller.started_at
+    assert WarningCode.RESTART_PENDING in [warning.code for warning in smaller.warnings]
+
+
+async def test_less_memory_than_the_gateway_uses_is_refused_until_it_is_restarted(rig: Rig, docker_client: Any) -> None:
+    desired, before = await running(rig)
+    container = docker_client.containers.get(name_of(desired))
+    assert container.exec_run(["dd", "if=/dev/zero", "of=/tmp/used", "bs=1M", "count=100"]).exit_code == 0
+    smaller = with_limits(desired, 2, memory_bytes=64 * MIB, cpus=0.25)
+    await rig.want(smaller)
+    refused = await rig.until(desired.instance_id, Phase.RUNNING)
+    assert (refused.reason, refused.started_at) == (Reason.RESIZE_REFUSED, before.started_at)
+    assert limits_of(docker_client, desired) == (256 * MIB, 256 * MIB, 250_000_000, 512)
+    request = RestartRequest(count=1, judged_start=before.started_at)
+    await rig.want(smaller.model_copy(update={"generation": 3, "restart": request}))
+    after = await running_again(rig, desired, before)
+    assert (after.reason, after.port) == (None, before.port)
+    assert limits_of(docker_client, desired)[0] == 64 * MIB

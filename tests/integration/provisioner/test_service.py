@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import json
+import os
 import random
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ import pytest
 from nacl.public import PublicKey, SealedBox
 
 from clawstead_shared.events import Desired, DesiredState, Observed, Phase
+from clawstead_shared.hosts import HostBudget
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.messaging import Bus
-from clawstead_shared.streams import DEAD_LETTER_STREAM, KEYS_BUCKET, SEALING_KEY, SECRETS_BUCKET
+from clawstead_shared.streams import DEAD_LETTER_STREAM, HOSTS_BUCKET, KEYS_BUCKET, SEALING_KEY, SECRETS_BUCKET
 from clawstead_shared.subjects import Topic, subject_of
 from tests.support.factories import desired_event
 from tests.support.nats_server import NatsServer
@@ -101,6 +104,25 @@ async def test_sealed_secrets_reach_the_container_and_no_log(
     await until(bus, changed(desired, 2, DesiredState.DELETED), Phase.REMOVED)
     assert containers(docker_client, desired) == []
     assert list((process.data_dir / "instances").iterdir()) == []
+
+
+async def test_what_the_host_can_hold_is_published_and_again_when_it_got_lost(
+    bus: Bus, process: ProvisionerProcess
+) -> None:
+    bucket = await bus.bucket(HOSTS_BUCKET)
+    (host,) = await bucket.keys()
+    body = (await bucket.get(host)).value
+    assert body
+    budget = HostBudget.read(body)
+    assert host == socket.gethostname()
+    assert budget.cpus == 8 * (os.cpu_count() or 1)
+    assert budget.memory_bytes == round(1.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    assert budget.instances == 10001
+    await bucket.put(host, b"something else")
+    process.kill()
+    process.start()
+    await process.ready()
+    assert (await bucket.get(host)).value == body
 
 
 async def test_secrets_that_come_late_are_waited_for(bus: Bus, process: ProvisionerProcess) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from clawstead_provisioner.decide import Situation, Step, decide, ended_unasked
 from clawstead_provisioner.ports import Container, Status
+from clawstead_provisioner.spec import Resources
 from clawstead_shared.events import DesiredState, ExitCause, Observed, Phase, Reason, RestartRequest
 from tests.support.factories import make_desired, make_observed
 
@@ -21,7 +22,7 @@ DELETE = make_desired(INSTANCE, desired_state=DesiredState.DELETED)
 RESTART = make_desired(INSTANCE, restart=RestartRequest(count=1, judged_start=STARTED))
 NEWER = make_desired(INSTANCE, generation=2)
 
-UP = Container("c1", INSTANCE, Status.RUNNING, "f", 12345, "sha256:1", started_at=STARTED)
+UP = Container("c1", INSTANCE, Status.RUNNING, "f", 12345, "sha256:1", Resources(1, 1, 1), started_at=STARTED)
 UP_AGAIN = replace(UP, started_at=LATER)
 DOWN = replace(UP, status=Status.EXITED)
 DOWN_78 = replace(DOWN, exit_code=78)
@@ -73,6 +74,8 @@ TABLE = [
     ("a stopped one is started", at(RUN, DOWN, said(Phase.STOPPED)), Step.START),
     ("a killed one is started", at(RUN, DOWN, RUNNING), Step.START),
     ("a stale one is replaced", at(RUN, DOWN, said(Phase.UPDATING), stale=True), Step.REPLACE),
+    ("one with other limits is replaced", at(RUN, DOWN, said(Phase.STOPPED), outgrown=True), Step.REPLACE),
+    ("but not one that was just made", at(RUN, MADE, said(Phase.PROVISIONING), outgrown=True), Step.START),
     ("a half removed one is replaced", at(RUN, BROKEN, RUNNING), Step.REPLACE),
     ("a given-up one stays", at(RUN, DOWN, GAVE_UP), Step.NOTHING),
     ("until a new generation", at(NEWER, DOWN, GAVE_UP), Step.START),
@@ -90,6 +93,11 @@ TABLE = [
     ("the engine's own restart is waited for", at(RUN, LOOPING, RUNNING), Step.NOTHING),
     ("a stale one is stopped to be replaced", at(RUN, UP, RUNNING, stale=True), Step.STOP_TO_UPDATE),
     ("a failed replacement leaves the old one", at(RUN, UP, RUNNING, stale=True, held=True), Step.NOTHING),
+    ("a running one is adjusted", at(NEWER, UP, RUNNING, adjusted=False), Step.ADJUST),
+    ("one that got ready is adjusted first", at(RUN, UP, STARTING, ready=True, adjusted=False), Step.ADJUST),
+    ("one that starts is not", at(RUN, UP, STARTING, adjusted=False), Step.AWAIT_READY),
+    ("a failed adjustment stays said", at(RUN, UP, RUNNING, adjusted=False, held=True), Step.NOTHING),
+    ("other limits do not stop a running one", at(RUN, UP, RUNNING, outgrown=True), Step.REPORT_RUNNING),
     ("the judged start is restarted", at(RESTART, UP, RUNNING), Step.STOP_TO_RESTART),
     ("a restart that cannot work leaves it running", at(RESTART, UP, RUNNING, held=True), Step.NOTHING),
     ("a later start is not", at(RESTART, UP_AGAIN, said(Phase.RUNNING, started_at=LATER)), Step.REPORT_RUNNING),

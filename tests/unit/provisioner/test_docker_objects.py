@@ -7,6 +7,7 @@ import pytest
 
 from clawstead_provisioner.adapters.docker_objects import read_container, read_event, read_time
 from clawstead_provisioner.ports import EngineEvent, Happening, Status
+from clawstead_provisioner.spec import Resources
 
 INSTANCE = "01jc00000000000000000000aa"
 LABELS = {
@@ -25,7 +26,13 @@ def document(**state: Any) -> dict[str, Any]:
         "StartedAt": "2026-11-21T12:17:31.788115123Z",
         "FinishedAt": "0001-01-01T00:00:00Z",
     }
-    return {"Id": "c1", "Image": "sha256:1", "Config": {"Labels": LABELS}, "State": {**defaults, **state}}
+    return {
+        "Id": "c1",
+        "Image": "sha256:1",
+        "Config": {"Labels": LABELS},
+        "HostConfig": {"NanoCpus": 500_000_000, "Memory": 1024, "PidsLimit": None},
+        "State": {**defaults, **state},
+    }
 
 
 def test_a_container_is_read() -> None:
@@ -34,6 +41,7 @@ def test_a_container_is_read() -> None:
     assert container.status is Status.RUNNING
     assert container.started_at == datetime(2026, 11, 21, 12, 17, 31, 788115, UTC)
     assert container.finished_at is None
+    assert container.resources == Resources(500_000_000, 1024, 0)
 
 
 @pytest.mark.parametrize("status", ["dead", "removing", "of the future"])

@@ -71,7 +71,6 @@ def test_the_gateway_token_is_never_shown() -> None:
         {"secrets_digest": "other"},
         {"config": ["other"]},
         {"profile": PROFILES.of("coollabsio/openclaw", {})},
-        {"desired": make_desired(INSTANCE, spec=make_spec(INSTANCE, limits=make_limits(cpus=4)))},
     ],
 )
 def test_what_the_container_is_made_from_changes_the_fingerprint(changed: dict[str, Any]) -> None:
@@ -83,6 +82,7 @@ def test_what_the_container_is_made_from_changes_the_fingerprint(changed: dict[s
     [
         {"secret_env": {"OPENCLAW_GATEWAY_TOKEN": "other"}},
         {"desired": make_desired(INSTANCE, generation=7)},
+        {"desired": make_desired(INSTANCE, spec=make_spec(INSTANCE, limits=make_limits(cpus=4, memory_bytes=2**31)))},
         {"desired": make_desired(INSTANCE, spec=make_spec(INSTANCE, name="renamed", plan="pro"))},
         {"desired": make_desired(INSTANCE, spec=make_spec(INSTANCE, image="other:1", image_revision=3))},
     ],

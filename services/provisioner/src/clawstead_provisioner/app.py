@@ -8,6 +8,7 @@ from typing import Protocol
 
 from clawstead_provisioner.adapters.docker_engine import DockerEngine
 from clawstead_provisioner.adapters.gateway_http import HttpGateway
+from clawstead_provisioner.adapters.host_budget import host_budget, keep_budget_published, publish_budget
 from clawstead_provisioner.adapters.sealed_secrets import SealedSecrets, publish_sealing_key
 from clawstead_provisioner.background import Background
 from clawstead_provisioner.blueprint import Blueprints
@@ -31,6 +32,8 @@ from clawstead_provisioner.sweep import Sweep
 from clawstead_provisioner.vault import SealingKey
 from clawstead_provisioner.work import Patience, Tools
 from clawstead_provisioner.work_queue import WorkQueue
+from clawstead_provisioner.workspace_scan import Bounds
+from clawstead_provisioner.workspaces import Workspaces
 from clawstead_shared.messaging import EventReader, EventSink
 from clawstead_shared.service import Service
 from clawstead_shared.streams import PROVISIONER
@@ -60,7 +63,7 @@ async def run(service: Service, settings: ProvisionerSettings) -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(lock)
         background = await stack.enter_async_context(Background())
-        reconciler, queue = assemble(
+        reconciler, queue, workspaces = assemble(
             settings,
             bus=service.bus,
             engine=engine,
@@ -75,12 +78,20 @@ async def run(service: Service, settings: ProvisionerSettings) -> None:
         service.bus.consume(PROVISIONER, {Topic.DESIRED: on_desired(queue)})
         await service.connect()
         await publish_sealing_key(service.bus, key)
+        budget = host_budget(
+            memory_overcommit=settings.memory_overcommit,
+            cpu_overcommit=settings.cpu_overcommit,
+            ports=settings.last_gateway_port - settings.first_gateway_port + 1,
+        )
+        await publish_budget(service.bus, settings.host_name, budget)
         since = datetime.now(UTC)
         sweep = Sweep(service.bus, engine, reconciler, queue, service.readiness)
         await sweep.boot()
         await service.run(
             watch_engine(engine, reconciler, sweep, service.readiness, since),
             sweep.run(settings.reconcile_interval_seconds),
+            workspaces.run(),
+            keep_budget_published(service.bus, settings.host_name, budget),
         )
 
 
@@ -95,7 +106,7 @@ def assemble(
     background: Background,
     storage: Storage,
     profiles: ImageProfiles,
-) -> tuple[Reconciler, WorkQueue]:
+) -> tuple[Reconciler, WorkQueue, Workspaces]:
     """Put the rules together around the given outside world."""
 
     async def look(instance_id: str) -> None:
@@ -104,6 +115,10 @@ def assemble(
     queue = WorkQueue(look, concurrency=4 * (os.cpu_count() or 1))
     free = partial(is_free, settings.gateway_host)
     slots = BootSlots(settings.boots_at_once)
+    bounds = Bounds(settings.workspace_scan_entries, settings.workspace_scan_seconds)
+    workspaces = Workspaces(
+        settings.instances_dir, queue.submit, interval_seconds=settings.workspace_scan_interval_seconds, bounds=bounds
+    )
     tools = Tools(
         engine=engine,
         images=engine,
@@ -119,9 +134,10 @@ def assemble(
         slots=slots,
         queue=queue,
         patience=_patience(settings),
+        workspaces=workspaces,
     )
     reconciler = Reconciler(tools, bus)
-    return reconciler, queue
+    return reconciler, queue, workspaces
 
 
 def _site(settings: ProvisionerSettings) -> Site:
@@ -133,6 +149,7 @@ def _site(settings: ProvisionerSettings) -> Site:
         instances_source=settings.instances_source,
         stop_timeout_seconds=settings.stop_grace_seconds,
         otlp_endpoint=settings.gateway_otlp_endpoint,
+        cpus=os.cpu_count() or 1,
     )
 
 

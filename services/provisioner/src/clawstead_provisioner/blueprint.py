@@ -22,7 +22,7 @@ from clawstead_provisioner.openclaw_config import (
     owned_settings,
 )
 from clawstead_provisioner.ports import Container, LocalImage, Secrets
-from clawstead_provisioner.spec import ContainerSpec, Site, container_spec
+from clawstead_provisioner.spec import ContainerSpec, Resources, Site, container_spec, resources
 from clawstead_provisioner.storage import InstanceFiles
 from clawstead_provisioner.vault import InstanceSecrets, SealingKey
 from clawstead_shared.errors import TransientError
@@ -133,6 +133,10 @@ class Blueprints:
         profile = self._profiles.of(desired.spec.image, labels)
         return self._spec(desired, port, profile, digest, {}).fingerprint
 
+    def resources(self, desired: Desired) -> Resources:
+        """Return what the instance's container may use."""
+        return resources(desired, self._site)
+
     async def masked(self, desired: Desired, text: str) -> str:
         """Return ``text`` without the instance's secrets; nothing of it if they cannot be told."""
         try:
@@ -171,11 +175,12 @@ class Blueprints:
     def _spec(
         self, desired: Desired, port: int, profile: ImageProfile, digest: str, secret_env: Mapping[str, str]
     ) -> ContainerSpec:
-        config = [
-            as_json(self._owned(desired, port, profile)),
-            as_json(default_settings(desired, profile, self._site.otlp_endpoint)),
-            [desired.spec.channel, desired.spec.provider],
-        ]
+        config: list[Any] = [desired.spec.channel, desired.spec.provider]
+        if not profile.config.live:
+            config += [
+                as_json(self._owned(desired, port, profile)),
+                as_json(default_settings(desired, profile, self._site.otlp_endpoint)),
+            ]
         return container_spec(
             desired, self._site, port, profile, secret_env=secret_env, config=config, secrets_digest=digest
         )

@@ -7,6 +7,7 @@ import structlog
 
 from clawstead_provisioner.boot_watch import Boot, Milestones
 from clawstead_provisioner.errors import ImageMissingError, PortTakenError
+from clawstead_provisioner.ports import Container
 from clawstead_provisioner.work import Work, all_of
 from clawstead_shared.events import ExitCause, Phase, Progress, Reason
 
@@ -45,6 +46,7 @@ async def create(work: Work) -> bool:
         return False
     work.container = made
     work.prepared = made.id
+    _note_adjusted(work, made)
     return True
 
 
@@ -64,6 +66,7 @@ async def start(work: Work) -> bool:
         blueprint = await work.draw(container.port)
         opened = await tools.storage.open(work.instance_id, blueprint.profile)
         await tools.storage.write(work.instance_id, blueprint.files(opened.files), blueprint.profile)
+        _note_adjusted(work, container)
     cause = work.exit_cause if work.unasked else None
     memory.count_restarts(work.unasked)
     memory.begin_start()
@@ -107,6 +110,27 @@ async def await_ready(work: Work) -> bool:
     if work.unasked or not work.tools.boots.watching(work.instance_id):
         _watch(work)
     return False
+
+
+async def adjust(work: Work) -> bool:
+    """Give a running container what it can be given without a restart: its config and its limits."""
+    container, tools = work.present, work.tools
+    blueprint = await work.draw(container.port)
+    profile = blueprint.profile
+    opened = await tools.storage.open(work.instance_id, profile)
+    await tools.storage.write(work.instance_id, blueprint.files(opened.files), profile, unless_changed=opened.files)
+    if container.resources != blueprint.spec.resources:
+        await tools.engine.resize(container.id, blueprint.spec.resources)
+        work.prepared = None
+    work.memory.adjusted = (container.id, work.desired.generation)
+    work.memory.succeeded()
+    return True
+
+
+def _note_adjusted(work: Work, container: Container) -> None:
+    # One that was made earlier may have the limits of then.
+    same = container.resources == work.tools.blueprints.resources(work.desired)
+    work.memory.adjusted = (container.id, work.desired.generation) if same else None
 
 
 async def report_running(work: Work) -> bool:

@@ -30,6 +30,7 @@ class Step(StrEnum):
     REPLACE = "replace"
     START = "start"
     AWAIT_READY = "await_ready"
+    ADJUST = "adjust"
     REPORT_RUNNING = "report_running"
     REPORT_OVERDUE = "report_overdue"
     GIVE_UP_CONFIG = "give_up_config"
@@ -59,6 +60,10 @@ class Situation:
     """The gateway of this start said that it has started."""
     overdue: bool = False
     """The gateway of this start takes longer than any start may."""
+    adjusted: bool = True
+    """What a container can be given while it runs was given to this one."""
+    outgrown: bool = False
+    """The container has other limits than it should have, or its process another heap."""
     held: bool = False
     """This generation failed, and its next attempt is not due."""
     exit: ExitCause | None = None
@@ -157,7 +162,9 @@ def _inactive(situation: Situation) -> Step:
         return Step.KEEP_STATE
     if container is None:
         return Step.CREATE
-    other = situation.stale or images.swap or container.status is Status.BROKEN
+    # One that was just made is what it can be.
+    outgrown = situation.outgrown and container.status is Status.EXITED
+    other = situation.stale or images.swap or outgrown or container.status is Status.BROKEN
     return Step.REPLACE if other else Step.START
 
 
@@ -192,7 +199,8 @@ def _active(situation: Situation, container: Container) -> Step:
     if container.status is Status.RESTARTING:
         return Step.NOTHING
     known_ready = _known_ready(situation, container)
-    if situation.held and (situation.stale or situation.images.pending or judged) and known_ready:
+    failed = situation.stale or situation.images.pending or judged or not situation.adjusted
+    if situation.held and failed and known_ready:
         return Step.NOTHING  # the failed change was told with the reason; that stays said
     # A mark of readiness may be one of an earlier start, whose end no event told of.
     if known_ready or (situation.ready and not ended_unasked(situation)):
@@ -201,6 +209,8 @@ def _active(situation: Situation, container: Container) -> Step:
 
 
 def _serving(situation: Situation) -> Step:
+    if not situation.adjusted and not situation.held:
+        return Step.ADJUST
     if situation.trial is None:
         return Step.REPORT_RUNNING
     return Step.CONFIRM if situation.proven or not situation.trying else Step.REPORT_ON_TRIAL

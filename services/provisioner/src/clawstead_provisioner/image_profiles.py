@@ -52,6 +52,8 @@ class ConfigFile(_Data):
     """Name in the config directory."""
     port: int = Field(default=18789, ge=1, le=65535)
     """Where the gateway listens; another one than the container's port if the image puts a proxy before it."""
+    live: bool = True
+    """The gateway takes over changes of the file while it runs; otherwise each one needs another container."""
     bind: Literal["lan", "loopback"] = "lan"
     proxies: tuple[str, ...] = ()
     """Addresses besides the edge's that the gateway has to trust: the image's own proxy."""

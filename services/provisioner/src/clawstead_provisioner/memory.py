@@ -38,6 +38,8 @@ class Memory:
     stopping: str | None = None
     restarts: deque[float] = field(default_factory=deque)
     """When it was started again although nobody asked for that."""
+    adjusted: tuple[str, int] | None = None
+    """Container and generation whose files and limits are as they should be; None if that is not known."""
     missing_secrets: int = 0
     resolved: ImageVersion | None = None
     """The image that was fetched last for it, and what that is."""

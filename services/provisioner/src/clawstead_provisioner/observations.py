@@ -23,6 +23,7 @@ from clawstead_shared.events import (
     Progress,
     Reason,
     RejectedImage,
+    Warning,
 )
 from clawstead_shared.messaging import EventReader, EventSink
 from clawstead_shared.subjects import Topic
@@ -79,6 +80,7 @@ class Observations:
         progress: Progress | None = None,
         image: ImageVersion | None = None,
         rejected: RejectedImage | None = None,
+        warnings: tuple[Warning, ...] = (),
     ) -> None:
         """Say that an instance is in ``phase``, unless that was said last.
 
@@ -118,6 +120,7 @@ class Observations:
                 health_path=profile.health_path,
                 image=image,
                 rejected=rejected,
+                warnings=warnings,
             ),
         )
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from clawstead_provisioner.spec import ContainerSpec
+from clawstead_provisioner.spec import ContainerSpec, Resources
 from clawstead_provisioner.vault import InstanceSecrets
 from clawstead_shared.events import ImageVersion, Progress, SecretRef
 
@@ -38,8 +38,11 @@ class Container:
     """Label: what the container was made from."""
     port: int
     image_digest: str
+    resources: Resources
     labels: Mapping[str, str] = field(default_factory=dict)
     """All labels, its image's among them."""
+    heap_mib: int | None = None
+    """Label: what the old space of its V8 may take."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     exit_code: int = 0
@@ -124,6 +127,15 @@ class Engine(Protocol):
         """Ask a container to end and wait, after ``grace`` kill it. Not running or gone is success.
 
         Blocks up to the grace without delaying calls for other instances; ``remove`` ends it early.
+        """
+        ...
+
+    async def resize(self, container_id: str, resources: Resources) -> None:
+        """Change what a container may use, while it runs. What cannot be changed stays as it was.
+
+        Raises:
+            ProvisioningError: ``resize_refused``, above all for less memory than it uses now.
+            VanishedError: there is no such container.
         """
         ...
 

@@ -21,6 +21,7 @@ from clawstead_provisioner.decide import Situation, Step, decide, ended_unasked
 from clawstead_provisioner.errors import ProvisioningError, VanishedError
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.ports import Container, EngineEvent, Happening, Listed, Status
+from clawstead_provisioner.spec import heap_mib
 from clawstead_provisioner.versions import choose
 from clawstead_provisioner.work import Tools, Work
 from clawstead_shared.errors import TransientError
@@ -183,6 +184,7 @@ class Reconciler:
         if work.prepared is None or work.container is None:
             work.container = await self._tools.engine.inspect(work.instance_id)
         container = work.container
+        self._tools.workspaces.watch(work.instance_id, _quota(desired))
         if container is not None:
             self._tools.ports.hold(work.instance_id, container.port)
         if not memory.trial_known:
@@ -197,6 +199,8 @@ class Reconciler:
             stale=await self._stale(work.effective, container),
             stopping=memory.stopping is not None,
             ready=container is not None and memory.ready == container.id,
+            adjusted=_adjusted(memory, desired, container),
+            outgrown=self._outgrown(desired, container),
             overdue=container is not None and memory.overdue == container.id,
             held=memory.held(desired.generation),
             exit=memory.exit,
@@ -205,6 +209,13 @@ class Reconciler:
             fetching=work.fetching is not None,
             trial=memory.trial,
             proven=container is not None and memory.proven(container, self._tools.patience.probation_seconds),
+        )
+
+    def _outgrown(self, desired: Desired, container: Container | None) -> bool:
+        if container is None or desired.desired_state is not DesiredState.RUNNING:
+            return False
+        return container.resources != self._tools.blueprints.resources(desired) or container.heap_mib != heap_mib(
+            desired
         )
 
     async def _stale(self, desired: Desired, container: Container | None) -> bool:
@@ -226,6 +237,22 @@ class Reconciler:
             raise TransientError(error.message) from error
 
 
+def _quota(desired: Desired) -> int | None:
+    return None if desired.desired_state is DesiredState.DELETED else desired.spec.limits.workspace_bytes
+
+
+def _adjusted(memory: Memory, desired: Desired, container: Container | None) -> bool:
+    if container is None or memory.adjusted is not None:
+        return container is None or memory.adjusted == (container.id, desired.generation)
+    last = memory.last
+    return (
+        last is not None
+        and last.phase is Phase.RUNNING
+        and last.reason in {None, Reason.UPDATE_ROLLED_BACK}
+        and last.generation >= desired.generation
+    )
+
+
 _STEPS: dict[Step, Callable[[Work], Awaitable[bool]]] = {
     Step.REMOVE: take_down.remove,
     Step.STOP: take_down.begin_stop,
@@ -238,6 +265,7 @@ _STEPS: dict[Step, Callable[[Work], Awaitable[bool]]] = {
     Step.REPLACE: bring_up.replace,
     Step.START: bring_up.start,
     Step.AWAIT_READY: bring_up.await_ready,
+    Step.ADJUST: bring_up.adjust,
     Step.REPORT_RUNNING: bring_up.report_running,
     Step.REPORT_OVERDUE: bring_up.report_overdue,
     Step.FETCH: trial.fetch,

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Self
@@ -36,6 +37,17 @@ class ProvisionerSettings(ServiceSettings):
 
     boots_at_once: int = Field(default=2 * (os.cpu_count() or 1), ge=1)
     """Gateways that may start at the same time; further ones wait in line."""
+    host_name: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,253}$")
+    """Under which this host tells what it can hold."""
+    memory_overcommit: float = Field(default=1.5, gt=0)
+    """The memory limits of running instances may add up to this many times the host's memory."""
+    cpu_overcommit: float = Field(default=8, gt=0)
+    """The CPU limits of running instances may add up to this many times the host's cores."""
+    workspace_scan_interval_seconds: float = Field(default=300, gt=0)
+    workspace_scan_entries: int = Field(default=200_000, ge=1)
+    """Files and directories after which the scan of one workspace is cut off."""
+    workspace_scan_seconds: float = Field(default=20, gt=0)
+    """Time after which the scan of one workspace is cut off."""
     reconcile_interval_seconds: float = Field(default=60, gt=0)
     engine_timeout_seconds: float = Field(default=60, gt=0)
     pull_timeout_seconds: float = Field(default=900, gt=0)

@@ -6,6 +6,7 @@ five minutes after an unclean end.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Network
@@ -30,6 +31,7 @@ FINGERPRINT_LABEL = f"{LABEL_PREFIX}.spec-hash"
 PORT_LABEL = f"{LABEL_PREFIX}.port"
 IMAGE_LABEL = f"{LABEL_PREFIX}.image"
 IMAGE_REVISION_LABEL = f"{LABEL_PREFIX}.image-revision"
+HEAP_LABEL = f"{LABEL_PREFIX}.heap"
 
 
 def object_name(instance_id: str) -> str:
@@ -56,6 +58,15 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Resources:
+    """What a container may use; can be changed while it runs."""
+
+    nano_cpus: int
+    memory_bytes: int
+    pids: int
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """One container, as data. Sizes in bytes, times in seconds."""
 
@@ -74,9 +85,9 @@ class ContainerSpec:
     capabilities: tuple[str, ...]
     tmpfs: tuple[tuple[str, str], ...]
     network: NetworkSpec
-    nano_cpus: int
-    memory_bytes: int
-    pids: int
+    resources: Resources
+    heap_mib: int
+    """What V8's old space may take: fixed at the start of the process."""
     env: tuple[str, ...]
     mounts: tuple[Mount, ...]
     labels: dict[str, str]
@@ -103,6 +114,8 @@ class Site:
     stop_timeout_seconds: int
     otlp_endpoint: str | None = None
     """Where gateways that can send their own telemetry send it."""
+    cpus: float = math.inf
+    """Cores of the host: the engine refuses to promise more."""
 
     def network(self, instance_id: str, port: int) -> NetworkSpec:
         """Return the bridge of an instance: the pool's /29 that has the port's number.
@@ -134,16 +147,17 @@ def container_spec(
 ) -> ContainerSpec:
     """Return the container that realizes ``desired`` on ``port`` with an image of ``profile``.
 
-    ``config`` and ``secrets_digest`` only count for the fingerprint: the gateway reads its files once, when
-    it starts, so a change of either needs a new start as much as a change of the container does.
+    ``config`` and ``secrets_digest`` only count for the fingerprint: they stand for what the gateway reads
+    once, when it starts. Resources do not count: they are changed while it runs (docs/adr/0012).
     """
-    instance_id, limits = desired.instance_id, desired.spec.limits
+    instance_id = desired.instance_id
     labels = {
         **site.labels(instance_id),
         GENERATION_LABEL: str(desired.generation),
         PORT_LABEL: str(port),
         IMAGE_LABEL: desired.spec.image,
         IMAGE_REVISION_LABEL: str(desired.spec.image_revision),
+        HEAP_LABEL: str(heap_mib(desired)),
     }
     spec = ContainerSpec(
         instance_id=instance_id,
@@ -159,10 +173,9 @@ def container_spec(
         capabilities=profile.capabilities,
         tmpfs=tuple(profile.tmpfs.items()),
         network=site.network(instance_id, port),
-        nano_cpus=round(limits.cpus * 1_000_000_000),
-        memory_bytes=limits.memory_bytes,
-        pids=limits.pids,
-        env=_environment(profile, limits.memory_bytes),
+        resources=resources(desired, site),
+        heap_mib=heap_mib(desired),
+        env=_environment(profile),
         mounts=_mounts(profile, site.instances_source / instance_id),
         labels=labels,
         stop_timeout_seconds=site.stop_timeout_seconds,
@@ -172,13 +185,12 @@ def container_spec(
     return spec
 
 
-def _environment(profile: ImageProfile, memory_bytes: int) -> tuple[str, ...]:
+def _environment(profile: ImageProfile) -> tuple[str, ...]:
     return (
         f"HOME={profile.home}",
         "TERM=xterm-256color",
         "NO_COLOR=1",
         *(f"{name}={value}" for name, value in profile.environment.items()),
-        f"NODE_OPTIONS=--max-old-space-size={memory_bytes // _HEAP_SHARE // _MIB}",
     )
 
 
@@ -188,10 +200,25 @@ def _mounts(profile: ImageProfile, directory: Path) -> tuple[Mount, ...]:
     return tuple(Mount(str(directory / name), target) for name, target in wanted if target is not None)
 
 
+def resources(desired: Desired, site: Site) -> Resources:
+    """Return what the instance's container may use."""
+    limits = desired.spec.limits
+    return Resources(
+        nano_cpus=round(min(limits.cpus, site.cpus) * 1_000_000_000),
+        memory_bytes=limits.memory_bytes,
+        pids=limits.pids,
+    )
+
+
+def heap_mib(desired: Desired) -> int:
+    """Return what the old space of the gateway's V8 may take."""
+    return desired.spec.limits.memory_bytes // _HEAP_SHARE // _MIB
+
+
 def _fingerprint(spec: ContainerSpec, config: Any, secrets_digest: str) -> str:
     content = asdict(spec)
     # Another image is no matter of comparing: see versions.py.
-    for changing in ("labels", "secret_env", "image"):
+    for changing in ("labels", "secret_env", "image", "resources", "heap_mib"):
         del content[changing]
     text = json.dumps([content, config, secrets_digest], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -24,6 +24,7 @@ from clawstead_provisioner.daemon_pool import DaemonPool
 from clawstead_provisioner.errors import ProvisioningError
 from clawstead_provisioner.files import replace_files
 from clawstead_provisioner.image_profiles import ImageProfile
+from clawstead_shared.errors import TransientError
 from clawstead_shared.events import Reason
 
 ENV_FILE = ".env"
@@ -70,13 +71,23 @@ class Storage:
         """
         return await self._run(lambda name: self._open(name, profile), instance_id)
 
-    async def write(self, instance_id: str, files: InstanceFiles, profile: ImageProfile) -> None:
+    async def write(
+        self,
+        instance_id: str,
+        files: InstanceFiles,
+        profile: ImageProfile,
+        *,
+        unless_changed: InstanceFiles | None = None,
+    ) -> None:
         """Write the files, atomically and durably; call ``open`` first.
 
+        ``unless_changed`` is what ``files`` were made from: nothing is written over what the gateway wrote since.
+
         Raises:
+            TransientError: it did.
             ProvisioningError: ``disk_full``, or ``storage_unusable`` with what is in the way.
         """
-        await self._run(lambda name: self._write(name, files, profile), instance_id)
+        await self._run(lambda name: self._write(name, files, profile, unless_changed), instance_id)
 
     async def remove(self, instance_id: str) -> None:
         """Remove everything of an instance, whoever owns it.
@@ -106,9 +117,11 @@ class Storage:
             files = _read(config, profile.config.file), _read(config, ENV_FILE), _read(own, APPLIED_FILE)
             return Opened(existed, InstanceFiles(*files))
 
-    def _write(self, instance_id: str, files: InstanceFiles, profile: ImageProfile) -> None:
+    def _write(self, instance_id: str, files: InstanceFiles, profile: ImageProfile, base: InstanceFiles | None) -> None:
         directory = self._root / instance_id
         with opened_directory(directory / _CONFIG) as config:
+            if base is not None and _read(config, profile.config.file) != base.config:
+                raise TransientError("the config was changed in the meantime")
             content = {profile.config.file: files.config.encode(), ENV_FILE: files.env.encode()}
             changed = {name: text for name, text in content.items() if _read(config, name).encode() != text}
             if changed:

@@ -129,11 +129,18 @@ async def fail(work: Work, error: ProvisioningError) -> None:
         # An outage says nothing about a container that may run very well.
         if last is None or last.phase not in _UNTOUCHED_BY_OUTAGE:
             await work.say(Phase.FAILED, reason=error.reason, message=error.message)
-    elif container is not None and container.active and last is not None and last.phase in _SERVING:
-        await work.say(last.phase, started=True, reason=error.reason, message=error.message)
+    elif container is not None and container.active and (phase := _serving(work, container)) is not None:
+        await work.say(phase, started=True, reason=error.reason, message=error.message)
     else:
         await _clean_up(work)
         await work.say(Phase.FAILED, reason=error.reason, message=error.message)
+
+
+def _serving(work: Work, container: Container) -> Phase | None:
+    last = work.memory.last
+    if work.memory.ready == container.id:
+        return Phase.RUNNING
+    return last.phase if last is not None and last.phase in _SERVING else None
 
 
 async def _clean_up(work: Work) -> None:

@@ -11,6 +11,7 @@ from clawstead_provisioner.blueprint import Blueprint, Blueprints
 from clawstead_provisioner.boot_slots import BootSlots
 from clawstead_provisioner.boot_watch import BootWatch
 from clawstead_provisioner.image_profiles import ImageProfile
+from clawstead_provisioner.instance_warnings import warnings_of
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.observations import Observations
 from clawstead_provisioner.port_allocation import PortTable
@@ -20,7 +21,8 @@ from clawstead_provisioner.snapshots import Snapshots
 from clawstead_provisioner.storage import Storage
 from clawstead_provisioner.versions import NO_CHOICE, Choice, choose
 from clawstead_provisioner.work_queue import WorkQueue
-from clawstead_shared.events import Desired, ExitCause, Phase, Progress, RejectedImage
+from clawstead_provisioner.workspaces import Workspaces
+from clawstead_shared.events import Desired, ExitCause, Phase, Progress, RejectedImage, WarningCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Tools:
     slots: BootSlots
     queue: WorkQueue
     patience: Patience
+    workspaces: Workspaces
 
 
 @dataclass
@@ -119,11 +122,18 @@ class Work:
 
     async def say(self, phase: Phase, **facts: Any) -> None:
         """Publish that the instance is in ``phase``; see ``Observations.publish``."""
-        container, memory = self.container, self.memory
+        container, memory, profile = self.container, self.memory, self.profile
         image = choose(self.desired, memory.last, container, memory.trial, memory.resolved).current
-        facts |= {"image": image, "rejected": self.rejected}
+        warnings = warnings_of(
+            self.desired,
+            phase,
+            container,
+            minimum_memory_bytes=profile.minimum_memory_bytes,
+            over_quota=self._over_quota(),
+        )
+        facts |= {"image": image, "rejected": self.rejected, "warnings": warnings}
         await self.tools.observations.publish(
-            self.desired, memory, phase, container=container, profile=self.profile, **facts
+            self.desired, memory, phase, container=container, profile=profile, **facts
         )
 
     async def draw(self, port: int) -> Blueprint:
@@ -151,6 +161,13 @@ class Work:
     def waiter(self) -> Waiter:
         """Who is told when a missing image is there: whoever looks then finds it."""
         return Waiter(lambda _: None, self.look_again)
+
+    def _over_quota(self) -> bool:
+        measured, last = self.tools.workspaces.over_quota(self.instance_id), self.memory.last
+        if measured is not None or last is None:
+            return bool(measured)
+        # Not measured since this process began: what was said before still counts.
+        return any(warning.code is WarningCode.WORKSPACE_OVER_QUOTA for warning in last.warnings)
 
     def look_again(self) -> None:
         """Have the instance looked at again soon."""

@@ -38,6 +38,7 @@ class Reason(ExtensibleEnum):
     NAME_TAKEN = "name_taken"
     OUT_OF_MEMORY = "out_of_memory"
     PORTS_EXHAUSTED = "ports_exhausted"
+    RESIZE_REFUSED = "resize_refused"
     SECRETS_MISSING = "secrets_missing"
     START_TIMEOUT = "start_timeout"
     STORAGE_UNUSABLE = "storage_unusable"

@@ -21,9 +21,10 @@ from clawstead_provisioner.adapters.docker_objects import (
     read_listed,
 )
 from clawstead_provisioner.adapters.docker_pull import pull_image, refused
+from clawstead_provisioner.adapters.docker_resize import resize
 from clawstead_provisioner.errors import ProvisioningError, VanishedError
 from clawstead_provisioner.ports import Container, EngineEvent, Listed, LocalImage
-from clawstead_provisioner.spec import INSTALLATION_LABEL, INSTANCE_LABEL, ContainerSpec, object_name
+from clawstead_provisioner.spec import INSTALLATION_LABEL, INSTANCE_LABEL, ContainerSpec, Resources, object_name
 from clawstead_shared.events import Progress, Reason
 from clawstead_shared.ids import is_instance_id
 
@@ -81,6 +82,10 @@ class DockerEngine:
                 raise refusal(error) from error
 
         await self._calls.run("stop", stop, lane=Lane.STOPS, timeout_seconds=seconds + _MARGIN_SECONDS)
+
+    async def resize(self, container_id: str, resources: Resources) -> None:
+        """See ``Engine.resize``."""
+        await self._calls.run("resize", lambda client: resize(client, container_id, resources))
 
     async def remove(self, instance_id: str) -> None:
         """See ``Engine.remove``."""

@@ -7,11 +7,13 @@ from typing import Any
 from clawstead_provisioner.ports import Container, EngineEvent, Happening, Listed, Status
 from clawstead_provisioner.spec import (
     FINGERPRINT_LABEL,
+    HEAP_LABEL,
     IMAGE_LABEL,
     IMAGE_REVISION_LABEL,
     INSTANCE_LABEL,
     PORT_LABEL,
     ContainerSpec,
+    Resources,
 )
 from clawstead_shared.ids import is_instance_id
 
@@ -34,7 +36,7 @@ def container_document(spec: ContainerSpec) -> dict[str, Any]:
         "Cmd": list(spec.command) or None,
         "Hostname": spec.hostname,
         "User": spec.user,
-        "Env": [*spec.env, *spec.secret_env],
+        "Env": [*spec.env, f"NODE_OPTIONS=--max-old-space-size={spec.heap_mib}", *spec.secret_env],
         "Labels": dict(spec.labels),
         "ExposedPorts": {_port_key(spec): {}},
         "StopTimeout": spec.stop_timeout_seconds,
@@ -49,10 +51,8 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
     return {
         "NetworkMode": spec.network.name,
         "PortBindings": {_port_key(spec): [{"HostIp": spec.host, "HostPort": str(spec.port)}]},
-        "NanoCpus": spec.nano_cpus,
-        "Memory": spec.memory_bytes,
-        "MemorySwap": spec.memory_bytes,
-        "PidsLimit": spec.pids,
+        **cpus_and_pids(spec.resources),
+        **memory(spec.resources),
         "CapDrop": ["ALL"],
         "CapAdd": list(spec.capabilities),
         "SecurityOpt": ["no-new-privileges"],
@@ -70,22 +70,34 @@ def _port_key(spec: ContainerSpec) -> str:
     return f"{spec.container_port}/tcp"
 
 
+def cpus_and_pids(resources: Resources) -> dict[str, int]:
+    """Return limits as the engine's documents name them."""
+    return {"NanoCpus": resources.nano_cpus, "PidsLimit": resources.pids}
+
+
+def memory(resources: Resources) -> dict[str, int]:
+    """Return the memory limit as the engine's documents name it: always both, so that there is never swap."""
+    return {"Memory": resources.memory_bytes, "MemorySwap": resources.memory_bytes}
+
+
 def network_labels(spec: ContainerSpec) -> dict[str, str]:
     """Return the labels of an instance's network: those of its container that name it ours."""
-    of_container = {FINGERPRINT_LABEL, PORT_LABEL, IMAGE_LABEL, IMAGE_REVISION_LABEL}
+    of_container = {FINGERPRINT_LABEL, PORT_LABEL, HEAP_LABEL, IMAGE_LABEL, IMAGE_REVISION_LABEL}
     return {key: value for key, value in spec.labels.items() if key not in of_container}
 
 
 def read_container(document: dict[str, Any]) -> Container:
     """Read an inspected container."""
-    labels, state = document["Config"]["Labels"], document["State"]
+    labels, state, host = document["Config"]["Labels"], document["State"], document["HostConfig"]
     return Container(
         id=document["Id"],
         instance_id=labels[INSTANCE_LABEL],
         status=_STATUS.get(state["Status"], Status.BROKEN),
         fingerprint=labels.get(FINGERPRINT_LABEL, ""),
-        port=int(labels.get(PORT_LABEL, 0)),
+        port=_number(labels, PORT_LABEL) or 0,
+        resources=Resources(host["NanoCpus"], host["Memory"], host["PidsLimit"] or 0),
         labels=labels,
+        heap_mib=_number(labels, HEAP_LABEL),
         image_digest=document["Image"],
         started_at=read_time(state["StartedAt"]),
         finished_at=read_time(state["FinishedAt"]),
@@ -101,10 +113,16 @@ def read_listed(document: dict[str, Any]) -> Listed:
     labels = document["Labels"]
     return Listed(
         instance_id=labels[INSTANCE_LABEL],
-        port=int(labels.get(PORT_LABEL, 0)) or None,
+        port=_number(labels, PORT_LABEL),
         container_id=document["Id"],
         status=_STATUS.get(document["State"], Status.BROKEN),
     )
+
+
+def _number(labels: dict[str, str], name: str) -> int | None:
+    # Anybody may have written the label; a container without a usable one is made again.
+    text = labels.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def read_event(document: dict[str, Any]) -> EngineEvent | None:
