@@ -16,7 +16,7 @@ from tests.support.wait import wait_until
 class ProvisionerProcess:
     """One provisioner process; what it stores survives ``kill`` and ``start``."""
 
-    def __init__(self, data_dir: Path, nats_url: str, installation: str) -> None:
+    def __init__(self, data_dir: Path, nats_url: str, installation: str, **settings: str) -> None:
         self.data_dir = data_dir
         self.log = data_dir.parent / f"provisioner-{free_port()}.log"
         self.port = free_port()
@@ -27,6 +27,7 @@ class ProvisionerProcess:
             "CLAWSTEAD_INSTALLATION": installation,
             "CLAWSTEAD_PROVISIONER_PORT": str(self.port),
             "CLAWSTEAD_UNRESPONSIVE_STOP_GRACE_SECONDS": "2",
+            **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -62,6 +63,15 @@ class ProvisionerProcess:
     def kill(self) -> None:
         """End it at once, as a crash would."""
         self._end(signal.SIGKILL)
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended by itself; None while it runs."""
+        return self._process.poll() if self._process else None
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(number)
 
     def stop(self) -> int:
         """Ask it to end and return its exit code."""

@@ -1,8 +1,6 @@
 """The whole service, as a process, on a real bus and the real engine: secrets, crashes, poison, standby."""
 
 import asyncio
-import base64
-import json
 import os
 import random
 import socket
@@ -11,24 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nacl.public import PublicKey, SealedBox
 
-from clawstead_shared.events import Desired, DesiredState, Observed, Phase
+from clawstead_shared.events import DesiredState, Observed, Phase
 from clawstead_shared.hosts import HostBudget
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.messaging import Bus
-from clawstead_shared.streams import DEAD_LETTER_STREAM, HOSTS_BUCKET, KEYS_BUCKET, SEALING_KEY, SECRETS_BUCKET
+from clawstead_shared.streams import DEAD_LETTER_STREAM, HOSTS_BUCKET
 from clawstead_shared.subjects import Topic, subject_of
-from tests.support.factories import desired_event
 from tests.support.nats_server import NatsServer
 from tests.support.provisioner_process import ProvisionerProcess
 from tests.support.provisioner_rig import wanted
 from tests.support.wait import wait_until
+from tests.support.wishes import TOKEN, changed, containers, entrust, until, want
 
 pytestmark = pytest.mark.docker
 
 Starter = Callable[[], ProvisionerProcess]
-TOKEN = "ef" * 32
 
 
 @pytest.fixture
@@ -52,41 +48,6 @@ async def process(bus: Bus, starter: Starter) -> ProvisionerProcess:
     started = starter()
     await started.ready()
     return started
-
-
-async def entrust(bus: Bus, desired: Desired) -> None:
-    """Seal secrets for an instance, as the API does."""
-    public = (await (await bus.bucket(KEYS_BUCKET)).get(SEALING_KEY)).value
-    assert public
-    sealed = SealedBox(PublicKey(base64.b64decode(public))).encrypt(TOKEN.encode())
-    parts = {"gateway_token": base64.b64encode(sealed).decode()}
-    await (await bus.bucket(SECRETS_BUCKET)).put(desired.instance_id, json.dumps(parts).encode())
-
-
-async def want(bus: Bus, desired: Desired) -> None:
-    await bus.publish(desired_event(desired))
-
-
-async def until(bus: Bus, desired: Desired, phase: Phase, timeout: float = 40) -> Observed:
-    async def reached() -> Observed | None:
-        event = await bus.newest(Topic.OBSERVED, desired.instance_id)
-        observed = event.data if event else None
-        assert observed is None or isinstance(observed, Observed)
-        current = observed and observed.phase is phase and observed.generation == desired.generation
-        return observed if current else None
-
-    found = await wait_until(reached, timeout=timeout, what=f"{desired.instance_id} {phase}")
-    assert found
-    return found
-
-
-def changed(desired: Desired, generation: int, state: DesiredState) -> Desired:
-    return desired.model_copy(update={"generation": generation, "desired_state": state})
-
-
-def containers(docker_client: Any, desired: Desired) -> list[Any]:
-    mine = {"label": f"ing.clawstead.instance={desired.instance_id}"}
-    return list(docker_client.containers.list(all=True, filters=mine))
 
 
 async def test_sealed_secrets_reach_the_container_and_no_log(

@@ -15,6 +15,7 @@ from clawstead_provisioner.blueprint import Blueprints
 from clawstead_provisioner.boot_slots import BootSlots
 from clawstead_provisioner.boot_watch import BootWatch
 from clawstead_provisioner.config_schema import load_schema
+from clawstead_provisioner.crashpoints import Place, arm, crashpoint
 from clawstead_provisioner.engine_lock import acquire_engine
 from clawstead_provisioner.engine_watch import watch_engine
 from clawstead_provisioner.image_profiles import ImageProfiles, load_profiles
@@ -50,7 +51,9 @@ class EnginePorts(Engine, Images, Protocol):
 
 async def run(service: Service, settings: ProvisionerSettings) -> None:
     """Run the provisioner until cancelled."""
+    arm(os.environ)
     lock = await acquire_engine(settings.own_dir / "lock", service.readiness)
+    crashpoint(Place.LOCK_TAKEN)
     key = SealingKey.load(settings.own_dir / "seal.key")
     profiles = load_profiles(settings.image_profiles_file)
     for profile in profiles.root:

@@ -6,6 +6,7 @@ Each returns whether to look again at once, and raises ``ProvisioningError`` whe
 import structlog
 
 from clawstead_provisioner.boot_watch import Boot, Milestones
+from clawstead_provisioner.crashpoints import Place, crashpoint
 from clawstead_provisioner.errors import ImageMissingError, PortTakenError
 from clawstead_provisioner.ports import Container
 from clawstead_provisioner.work import Work, all_of
@@ -25,6 +26,7 @@ async def create(work: Work) -> bool:
     try:
         blueprint = await work.draw(port)
         opened = await tools.storage.open(work.instance_id, blueprint.profile)
+        crashpoint(Place.DIRECTORIES_MADE)
         work.made_storage = work.made_storage or not opened.existed
         files = blueprint.files(opened.files)
         work.memory.count_restarts(work.unasked)
@@ -136,6 +138,7 @@ def _note_adjusted(work: Work, container: Container) -> None:
 async def report_running(work: Work) -> bool:
     """Say that the gateway serves."""
     last = work.memory.last
+    crashpoint(Place.GATEWAY_READY)
     await work.say(Phase.RUNNING, started=True, progress=work.fetching)
     if not work.images.pending:
         work.memory.succeeded()
@@ -159,6 +162,7 @@ async def _say_provisioning(work: Work, port: int) -> None:
 
 async def _move_away(work: Work) -> None:
     log.warning("port taken by something else", instance_id=work.instance_id)
+    crashpoint(Place.PORT_REFUSED)
     await work.tools.engine.remove(work.instance_id)
     work.tools.ports.bar(work.instance_id)
     work.container = work.prepared = None

@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from clawstead_provisioner.crashpoints import Place, crashpoint
+
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read, atomically and durably."""
@@ -37,6 +39,7 @@ def _replace(directory: int, name: str, content: bytes, owner: int | None) -> No
             os.fchown(handle, owner, owner)
         with os.fdopen(handle, "wb", closefd=False) as file:
             file.write(content)
+            crashpoint(Place.FILE_HALF_WRITTEN)
         os.fsync(handle)
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import structlog
 from prometheus_client import Gauge
 
+from clawstead_provisioner.crashpoints import Place, crashpoint
 from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.ports import Container
@@ -129,6 +130,7 @@ class Observations:
         if observed == previous:
             return
         await self._store(Event(EventType.of(observed), SOURCE, observed))
+        crashpoint(Place.PHASE_SAID)
         memory.last = observed
         if previous is not None:
             _count(previous.phase, -1)

@@ -5,6 +5,7 @@ Each returns whether to look again at once, and raises ``ProvisioningError`` whe
 
 import structlog
 
+from clawstead_provisioner.crashpoints import Place, crashpoint
 from clawstead_provisioner.errors import EngineUnavailableError, ProvisioningError
 from clawstead_provisioner.gateway_log import complaint
 from clawstead_provisioner.memory import RESTARTS_ALLOWED
@@ -74,11 +75,14 @@ async def remove(work: Work) -> bool:
     known = memory.last is not None and memory.last.phase is not Phase.REMOVED
     if known or container is not None:
         await work.say(Phase.DELETING)
+    crashpoint(Place.DELETE_SAID)
     # A stop under way has asked it already; removing ends that wait.
     if container is not None and container.active and memory.stopping is None:
         await tools.engine.stop(container.id, tools.patience.delete)
+    crashpoint(Place.DELETE_ENDED)
     await tools.engine.remove(work.instance_id)
     await tools.storage.remove(work.instance_id)
+    crashpoint(Place.DIRECTORIES_REMOVED)
     tools.ports.release(work.instance_id)
     tools.blueprints.forget(work.instance_id)
     work.container = None
@@ -164,6 +168,7 @@ async def _stop(work: Work, container: Container) -> None:
         # A gateway that does not even answer has no turn to finish.
         responsive = await tools.gateway.answers(container.port, work.profile.health_path)
         await tools.engine.stop(container.id, patience.stop if responsive else patience.unresponsive_stop)
+        crashpoint(Place.CONTAINER_STOPPED)
         pause = 0
     except ProvisioningError as error:
         log.warning("stop failed", instance_id=container.instance_id, error=error.message)

@@ -22,6 +22,7 @@ from clawstead_provisioner.adapters.docker_objects import (
 )
 from clawstead_provisioner.adapters.docker_pull import pull_image, refused
 from clawstead_provisioner.adapters.docker_resize import resize
+from clawstead_provisioner.crashpoints import Place, crashpoint
 from clawstead_provisioner.errors import ProvisioningError, VanishedError
 from clawstead_provisioner.ports import Container, EngineEvent, Listed, LocalImage
 from clawstead_provisioner.spec import INSTALLATION_LABEL, INSTANCE_LABEL, ContainerSpec, Resources, object_name
@@ -60,6 +61,7 @@ class DockerEngine:
         def start(client: APIClient) -> None:
             try:
                 client.start(container_id)
+                crashpoint(Place.CONTAINER_STARTED)
             except NotFound as error:
                 if "no such container" in explanation_of(error).lower():
                     raise VanishedError(container_id) from error
@@ -162,6 +164,7 @@ class DockerEngine:
                 labels=network_labels(spec),
                 ipam=IPAMConfig(pool_configs=[pool]),
             )
+            crashpoint(Place.NETWORK_MADE)
         except APIError as error:
             if status_of(error) != _CONFLICT:
                 raise refusal(error) from error
@@ -184,6 +187,7 @@ class DockerEngine:
     def _create_container(self, client: APIClient, spec: ContainerSpec) -> Container:
         try:
             client.create_container_from_config(container_document(spec), spec.name)  # type: ignore[no-untyped-call]
+            crashpoint(Place.CONTAINER_MADE)
         except APIError as error:
             if status_of(error) != _CONFLICT:
                 raise refusal(error, spec.image) from error
@@ -211,6 +215,7 @@ class DockerEngine:
         container = self._inspect(client, name)
         if container is not None:
             self._remove_container(client, container.id)
+        crashpoint(Place.CONTAINER_REMOVED)
         self._remove_network(client, name)
 
     @staticmethod
