@@ -7,7 +7,7 @@ import pytest
 
 from clawstead_provisioner.errors import ProvisioningError
 from clawstead_provisioner.ports import Status
-from clawstead_shared.events import Desired, DesiredState, EventType, Phase, Reason
+from clawstead_shared.events import Channel, Desired, DesiredState, EventType, Phase, Reason
 from clawstead_shared.subjects import Topic
 from tests.support.factories import make_limits
 from tests.support.fake_engine import FakeContainer
@@ -168,7 +168,9 @@ async def test_a_delete_while_going_back_leaves_nothing(rig: Rig) -> None:
 
 async def test_another_plan_in_probation_keeps_the_trial_and_its_way_back(rig: Rig) -> None:
     update = await on_trial(rig)
-    larger = asking(update, 3, image_revision=1, model="openai/gpt-6", limits=make_limits(memory_bytes=512 * 1024**2))
+    larger = asking(
+        update, 3, image_revision=1, channel=Channel.TELEGRAM, limits=make_limits(memory_bytes=512 * 1024**2)
+    )
     await rig.want(larger)
     await wait_until(lambda: rig.phases(update.instance_id).count(Phase.STARTING) == 3)
     assert image_of(rig, update) == f"sha256:{NEW}"
@@ -176,7 +178,7 @@ async def test_another_plan_in_probation_keeps_the_trial_and_its_way_back(rig: R
     rig.engine.end(rig.engine.containers[update.instance_id], 1)
     after = await settled(rig, larger)
     assert (after.reason, image_of(rig, update), state_of(rig, update)) == (Reason.UPDATE_ROLLED_BACK, GOOD, "good")
-    assert rig.engine.containers[update.instance_id].spec.memory_bytes == 512 * 1024**2
+    assert rig.engine.containers[update.instance_id].spec.resources.memory_bytes == 512 * 1024**2
 
 
 async def test_another_update_in_probation_goes_back_to_the_last_confirmed_one(rig: Rig) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from clawstead_provisioner.errors import ProvisioningError
-from clawstead_shared.events import EventType, Phase, Progress, Reason
+from clawstead_shared.events import Channel, EventType, Phase, Progress, Reason
 from clawstead_shared.subjects import Topic
 from tests.support.provisioner_rig import Rig
 from tests.support.updates import GOOD, NEW, asking, breaks, directory, quick_probation, running, settled, told
@@ -189,7 +189,7 @@ async def test_a_change_during_the_pull_does_not_wait_for_it(rig: Rig) -> None:
     desired = await running(rig)
     rig.engine.pull_gate.clear()
     await rig.want(asking(desired, 2))
-    other = asking(desired, 3, image_revision=1, model="openai/gpt-6")
+    other = asking(desired, 3, image_revision=1, channel=Channel.TELEGRAM)
     container = rig.engine.containers[desired.instance_id]
     await rig.want(other)
     await wait_until(lambda: rig.engine.containers.get(desired.instance_id) not in (None, container))
