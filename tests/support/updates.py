@@ -1,4 +1,4 @@
-"""Updates of instances on a fake engine: asked for, broken, waited for."""
+"""Updates of instances asked for, broken, waited for."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def told(rig: Rig, desired: Desired) -> list[Observed]:
     return [event.data for event in rig.bus.of(Topic.OBSERVED) if event.instance_id == desired.instance_id]
 
 
-async def settled(rig: Rig, desired: Desired) -> Observed:
+async def settled(rig: Rig, desired: Desired, timeout: float = 10) -> Observed:
     """Wait until a generation runs and nothing is under way."""
 
     async def quiet() -> Observed | None:
@@ -46,7 +46,7 @@ async def settled(rig: Rig, desired: Desired) -> Observed:
         done = last and last.phase is Phase.RUNNING and last.progress is None
         return last if done and last and last.generation == desired.generation else None
 
-    found = await wait_until(quiet, what=f"settled (is {await rig.observed(desired.instance_id)})")
+    found = await wait_until(quiet, timeout=timeout, what=f"settled (is {await rig.observed(desired.instance_id)})")
     assert found
     return found
 

@@ -1,5 +1,6 @@
 """The real engine with the stand-in gateway, everything labelled with an installation of the test's own."""
 
+import contextlib
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from clawstead_provisioner.adapters.docker_engine import DockerEngine
 from clawstead_provisioner.adapters.gateway_http import HttpGateway
 from clawstead_shared.ids import new_instance_id
+from tests.support.factories import STANDIN_IMAGE
 from tests.support.fake_bus import FakeBus
 from tests.support.provisioner_rig import FakeSecrets, Rig, provisioner
+from tests.support.registry import Registry
 
 BUILD_STANDIN = Path(__file__).parents[3] / "images" / "standin" / "build.sh"
 
@@ -40,6 +43,16 @@ def installation(docker_client: Any) -> Iterator[str]:
         container.remove(force=True, v=True)
     for network in docker_client.networks.list(filters=mine):
         network.remove()
+
+
+@pytest.fixture
+def registry(docker_client: Any, standin: None) -> Iterator[Registry]:
+    """An empty registry; what the engine pulled from it is removed at the end, so ask for it before containers."""
+    with Registry(b"".join(docker_client.api.get_image(STANDIN_IMAGE))) as started:
+        yield started
+    for image in started.images:
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            docker_client.api.remove_image(image, force=True)
 
 
 @pytest.fixture

@@ -18,9 +18,10 @@ from clawstead_provisioner.port_allocation import candidates, is_free
 from clawstead_provisioner.ports import EngineEvent, Happening, Status
 from clawstead_provisioner.spec import ContainerSpec, Resources, Site, container_spec
 from clawstead_provisioner.storage import Storage
-from clawstead_shared.events import Reason
+from clawstead_shared.events import Progress, Reason
 from tests.support.factories import STANDIN_IMAGE, make_desired, make_spec
 from tests.support.fake_engine import FakeEngine
+from tests.support.registry import SERVES
 from tests.support.wait import wait_until
 
 SOON = timedelta(seconds=5)
@@ -180,6 +181,31 @@ async def test_limits_of_a_running_container_are_changed_and_those_it_is_above_a
     await world.engine.remove(spec.instance_id)
     with pytest.raises(VanishedError):
         await world.engine.resize(made.id, made.resources)
+
+
+async def test_a_pulled_image_is_told_of_on_the_way_and_named_by_its_id(
+    world: World, request: pytest.FixtureRequest
+) -> None:
+    told: list[Progress] = []
+    if isinstance(world.engine, FakeEngine):
+        image, moved = "registry.test/standin:1", "sha256:moved"
+        world.engine.registry[image] = {}
+        world.engine.pull_steps = [Progress(step="unpacking the image", percent=100)]
+        first = await world.engine.pull(image, told.append)
+        world.engine.registry_digests[image] = moved
+    else:
+        registry = request.getfixturevalue("registry")
+        image = f"{registry.repository}:1"
+        pushed = registry.push("1", SERVES, ballast=100_000)
+        first = await world.engine.pull(image, told.append)
+        assert first == pushed
+        moved = registry.push("1", SERVES, version="moved")
+    found = await world.engine.find(image)
+    assert (found.digest, found.built_here) == (first, False)
+    assert told[-1].percent == 100
+    assert await world.engine.pull(image, told.append) == moved
+    assert (await world.engine.find(image)).digest == moved
+    assert (await world.engine.find(first)).digest == first, "the old one can still be gone back to"
 
 
 async def test_what_happens_is_told_in_order(world: World) -> None:

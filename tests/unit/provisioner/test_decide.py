@@ -9,7 +9,8 @@ import pytest
 from clawstead_provisioner.decide import Situation, Step, decide, ended_unasked
 from clawstead_provisioner.ports import Container, Status
 from clawstead_provisioner.spec import Resources
-from clawstead_shared.events import DesiredState, ExitCause, Observed, Phase, Reason, RestartRequest
+from clawstead_provisioner.versions import Choice, Trial
+from clawstead_shared.events import DesiredState, ExitCause, ImageVersion, Observed, Phase, Reason, RestartRequest
 from tests.support.factories import make_desired, make_observed
 
 INSTANCE = "01jc00000000000000000000aa"
@@ -113,6 +114,76 @@ TABLE = [
     ("also of one removed by hand", at(RUN, None, RUNNING, restarts=5), Step.GIVE_UP_CRASH_LOOP),
     ("restarts long past do not count against a healthy one", at(RUN, UP, RUNNING, restarts=5), Step.REPORT_RUNNING),
 ]
+
+V1, V2, V3 = (
+    ImageVersion(reference=f"openclaw:{number}", revision=number, digest=f"sha256:{number}") for number in (1, 2, 3)
+)
+ON_1 = replace(UP, image_reference="openclaw:1", image_revision=1)
+ON_2 = replace(UP, image_digest="sha256:2", image_reference="openclaw:2", image_revision=2)
+LOOPING_2 = replace(ON_2, status=Status.RESTARTING, exit_code=78)
+OFF_1, OFF_2 = replace(ON_1, status=Status.EXITED), replace(ON_2, status=Status.EXITED, exit_code=1)
+STAY, WAIT, KNOWN_BAD = Choice(V1, V1), Choice(V1, V1, pending=True), Choice(V1, V1, refused=True)
+SWAP, DONE, BACK = Choice(V1, V2), Choice(V2, V2), Choice(V2, V1)
+TRIAL = Trial(good=V1, candidate=V2)
+OTHER_TRIAL = Trial(good=V1, candidate=V3)
+LOST = TRIAL.model_copy(update={"failure": "it ended"})
+RESTORED = LOST.model_copy(update={"restored": True})
+UPDATING = said(Phase.UPDATING)
+
+UPDATES = [
+    # fetching
+    ("another image is fetched", at(RUN, ON_1, RUNNING, images=WAIT), Step.FETCH),
+    ("while the old one starts, too", at(RUN, ON_1, STARTING, images=WAIT), Step.FETCH),
+    ("the old one goes on meanwhile", at(RUN, ON_1, RUNNING, images=WAIT, fetching=True), Step.REPORT_RUNNING),
+    ("and is started if it ends", at(RUN, OFF_1, RUNNING, images=WAIT, fetching=True), Step.START),
+    ("and made again if it goes", at(RUN, None, RUNNING, images=WAIT, fetching=True), Step.CREATE),
+    ("a failed pull stays said", at(RUN, ON_1, RUNNING, images=WAIT, held=True), Step.NOTHING),
+    ("a stop does not fetch", at(STOP, ON_1, RUNNING, images=WAIT), Step.STOP),
+    ("a known failure is refused", at(RUN, ON_1, RUNNING, images=KNOWN_BAD), Step.REFUSE),
+    # swapping
+    ("the old one is stopped", at(RUN, ON_1, RUNNING, images=SWAP), Step.STOP_TO_UPDATE),
+    ("unless that failed just now", at(RUN, ON_1, RUNNING, images=SWAP, held=True), Step.REPORT_RUNNING),
+    ("its state is kept", at(RUN, OFF_1, UPDATING, images=SWAP), Step.KEEP_STATE),
+    ("also without a container", at(RUN, None, UPDATING, images=SWAP), Step.KEEP_STATE),
+    ("also when another was on trial", at(RUN, OFF_1, UPDATING, images=SWAP, trial=OTHER_TRIAL), Step.KEEP_STATE),
+    ("then its container goes", at(RUN, OFF_1, UPDATING, images=SWAP, trial=TRIAL), Step.REPLACE),
+    ("and the new one comes", at(RUN, None, UPDATING, images=SWAP, trial=TRIAL), Step.CREATE),
+    ("a given-up one gets its new image", at(RUN, OFF_1, GAVE_UP, images=SWAP), Step.KEEP_STATE),
+    # on trial
+    ("the new one is started", at(RUN, OFF_2, UPDATING, images=DONE, trial=TRIAL), Step.START),
+    ("and waited for", at(RUN, ON_2, STARTING, images=DONE, trial=TRIAL), Step.AWAIT_READY),
+    ("ready is not yet good", at(RUN, ON_2, STARTING, images=DONE, trial=TRIAL, ready=True), Step.REPORT_ON_TRIAL),
+    ("serving for long is", at(RUN, ON_2, RUNNING, images=DONE, trial=TRIAL, proven=True), Step.CONFIRM),
+    ("then it runs", at(RUN, ON_2, RUNNING, images=DONE), Step.REPORT_RUNNING),
+    ("a trial of what is not there is over", at(RUN, ON_1, RUNNING, images=STAY, trial=TRIAL), Step.CONFIRM),
+    ("an end is its end", at(RUN, OFF_2, STARTING, images=DONE, trial=TRIAL, exit=CRASHED), Step.REJECT),
+    ("also in probation", at(RUN, ON_2, RUNNING, images=DONE, trial=TRIAL, exit=CRASHED), Step.REJECT),
+    ("a refused config is", at(RUN, LOOPING_2, STARTING_UNSEEN, images=DONE, trial=TRIAL), Step.REJECT),
+    ("a start without end is", at(RUN, ON_2, STARTING, images=DONE, trial=TRIAL, overdue=True), Step.REJECT),
+    ("an end not told of is not", at(RUN, OFF_2, RUNNING, images=DONE, trial=TRIAL), Step.START),
+    ("unless there are many", at(RUN, OFF_2, RUNNING, images=DONE, trial=TRIAL, restarts=5), Step.REJECT),
+    ("our own stop is no end", at(RUN, OFF_2, said(Phase.STOPPING), images=DONE, trial=TRIAL), Step.START),
+    ("it can be stopped", at(STOP, ON_2, RUNNING, images=DONE, trial=TRIAL), Step.STOP),
+    ("and deleted", at(DELETE, ON_2, RUNNING, images=DONE, trial=TRIAL), Step.REMOVE),
+    ("and replaced", at(RUN, ON_2, RUNNING, images=DONE, trial=TRIAL, stale=True), Step.STOP_TO_UPDATE),
+    # back
+    ("the candidate and its state go", at(RUN, OFF_2, UPDATING, images=BACK, trial=LOST), Step.ROLL_BACK),
+    ("also a running one", at(RUN, ON_2, UPDATING, images=BACK, trial=LOST), Step.ROLL_BACK),
+    ("also one in a loop of starts", at(RUN, LOOPING_2, UPDATING, images=BACK, trial=LOST), Step.ROLL_BACK),
+    ("the state also without a container", at(RUN, None, UPDATING, images=BACK, trial=LOST), Step.ROLL_BACK),
+    ("the container also with the state", at(RUN, OFF_2, UPDATING, images=BACK, trial=RESTORED), Step.ROLL_BACK),
+    ("not again too soon", at(RUN, OFF_2, UPDATING, images=BACK, trial=LOST, held=True), Step.NOTHING),
+    ("the good one is made", at(RUN, None, UPDATING, images=BACK, trial=RESTORED), Step.CREATE),
+    ("and started", at(RUN, OFF_1, UPDATING, images=STAY, trial=RESTORED), Step.START),
+    ("and that is the end of it", at(RUN, ON_1, STARTING, images=STAY, trial=RESTORED), Step.FINISH_ROLLBACK),
+    ("a stop is a stop", at(STOP, ON_2, UPDATING, images=BACK, trial=LOST), Step.STOP),
+    ("a delete is a delete", at(DELETE, ON_2, UPDATING, images=BACK, trial=LOST), Step.REMOVE),
+]
+
+
+@pytest.mark.parametrize(("situation", "step"), [row[1:] for row in UPDATES], ids=[row[0] for row in UPDATES])
+def test_next_step_of_an_update(situation: Situation, step: Step) -> None:
+    assert decide(situation) is step
 
 
 @pytest.mark.parametrize(("situation", "step"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])

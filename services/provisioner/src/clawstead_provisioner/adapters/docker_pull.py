@@ -18,9 +18,9 @@ from clawstead_shared.events import Progress, Reason
 _SILENCE_SECONDS = 120
 """The engine tells of something several times a second, unless its registry stopped sending."""
 _DOWNLOAD_SHARE = 0.7
-_LAYER_DONE = frozenset({"Pull complete", "Already exists"})
 _DOWNLOADED = frozenset({"Verifying Checksum", "Download complete"})
-_ANNOUNCED = frozenset({"Pulling fs layer", "Waiting"})
+_ANNOUNCED = "Pulling fs layer"
+"""A layer that the engine lacks; those that it has already are no part of the way."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class PullProgress:
     def take(self, line: dict[str, Any]) -> Progress | None:
         """Return the progress after a line of the engine's answer, None if it is not about a layer."""
         status, layer_id = line.get("status", ""), line.get("id", "")
-        if layer_id not in self._layers and status not in _ANNOUNCED | _LAYER_DONE:
+        if layer_id not in self._layers and status != _ANNOUNCED:
             return None
         layer = self._layers.setdefault(layer_id, _Layer())
         detail = line.get("progressDetail") or {}
@@ -57,7 +57,7 @@ class PullProgress:
             layer.downloaded, layer.unpacked = 1, max(layer.unpacked, fraction)
         elif status in _DOWNLOADED:
             layer.downloaded = 1
-        elif status in _LAYER_DONE:
+        elif status == "Pull complete":
             layer.downloaded = layer.unpacked = 1
         return self._progress()
 
@@ -68,7 +68,7 @@ class PullProgress:
         average = sum(sizes) / len(sizes) if sizes else 1
         weights = [layer.size or average for layer in layers]
         done = sum(weight * layer.done for weight, layer in zip(weights, layers, strict=True)) / sum(weights)
-        self._percent = max(self._percent, min(int(100 * done), 100))
+        self._percent = max(self._percent, min(round(100 * done), 100))
         downloading = any(layer.downloaded < 1 for layer in layers)
         step = "downloading the image" if downloading else "unpacking the image"
         return Progress(step=step, percent=self._percent)
