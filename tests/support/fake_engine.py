@@ -50,6 +50,8 @@ class FakeEngine:
         self.pull_gate.set()
         self.containers: dict[str, FakeContainer] = {}
         self.networks: set[str] = set()
+        self.hanging: set[str] = set()
+        self.refusing: dict[str, Exception] = {}
         self.foreign_ports: set[int] = set()
         self.foreign_names: set[str] = set()
         self.calls: list[str] = []
@@ -223,6 +225,10 @@ class FakeEngine:
     async def _called(self, name: str) -> None:
         self.calls.append(name)
         self._require_available()
+        if name in self.hanging:
+            await asyncio.Event().wait()
+        if (error := self.refusing.get(name)) is not None:
+            raise error
         await asyncio.sleep(0)
 
     def _require_available(self) -> None:

@@ -16,6 +16,7 @@ from clawstead_provisioner.boot_slots import BootSlots
 from clawstead_provisioner.boot_watch import BootWatch
 from clawstead_provisioner.config_schema import load_schema
 from clawstead_provisioner.crashpoints import Place, arm, crashpoint
+from clawstead_provisioner.deadlines import Deadlines
 from clawstead_provisioner.engine_lock import acquire_engine
 from clawstead_provisioner.engine_watch import watch_engine
 from clawstead_provisioner.image_profiles import ImageProfiles, load_profiles
@@ -39,6 +40,8 @@ from clawstead_shared.messaging import EventReader, EventSink
 from clawstead_shared.service import Service
 from clawstead_shared.streams import PROVISIONER
 from clawstead_shared.subjects import Topic
+
+_LONGEST_KILL_SECONDS = 60
 
 
 class BusPorts(EventSink, EventReader, Protocol):
@@ -162,5 +165,11 @@ def _patience(settings: ProvisionerSettings) -> Patience:
         unresponsive_stop=timedelta(seconds=settings.unresponsive_stop_grace_seconds),
         delete=timedelta(seconds=settings.delete_grace_seconds),
         start_seconds=settings.start_timeout_seconds,
+        force_seconds=settings.force_delete_seconds,
+        deadlines=Deadlines(
+            provisioning=settings.provision_deadline_seconds,
+            stopping=max(settings.stop_deadline_seconds, settings.stop_grace_seconds + _LONGEST_KILL_SECONDS),
+            deleting=settings.delete_deadline_seconds,
+        ),
         probation_seconds=settings.probation_seconds,
     )

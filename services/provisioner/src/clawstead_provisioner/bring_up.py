@@ -93,6 +93,8 @@ async def _wait_for_slot(work: Work) -> bool:
     last = memory.last
     phase = Phase.UPDATING if last is not None and last.phase is Phase.UPDATING else Phase.PROVISIONING
     progress = Progress(step="waiting for other starts")
+    if last is not None and (last.reason, last.generation) == (Reason.DEADLINE_EXCEEDED, work.desired.generation):
+        return False
     await work.say(phase, unasked=work.unasked, exit_cause=work.exit_cause if work.unasked else None, progress=progress)
     memory.end_noted()
     return False

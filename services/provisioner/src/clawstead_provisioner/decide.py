@@ -33,6 +33,7 @@ class Step(StrEnum):
     ADJUST = "adjust"
     REPORT_RUNNING = "report_running"
     REPORT_OVERDUE = "report_overdue"
+    REPORT_LATE = "report_late"
     GIVE_UP_CONFIG = "give_up_config"
     GIVE_UP_CRASH_LOOP = "give_up_crash_loop"
     FETCH = "fetch"
@@ -60,6 +61,8 @@ class Situation:
     """The gateway of this start said that it has started."""
     overdue: bool = False
     """The gateway of this start takes longer than any start may."""
+    late: bool = False
+    """The phase that was said last has lasted longer than it may."""
     adjusted: bool = True
     """What a container can be given while it runs was given to this one."""
     outgrown: bool = False
@@ -112,18 +115,27 @@ def ended_unasked(situation: Situation) -> bool:
 
 def _to_deleted(situation: Situation) -> Step:
     last = situation.last
-    gone = last is not None and last.phase is Phase.REMOVED and last.generation >= situation.desired.generation
+    gone = (
+        last is not None
+        and last.phase is Phase.REMOVED
+        and last.reason is None
+        and last.generation >= situation.desired.generation
+    )
     return Step.NOTHING if gone and situation.container is None else Step.REMOVE
 
 
 def _to_stopped(situation: Situation) -> Step:
-    if situation.stopping:
-        return Step.NOTHING
     container = situation.container
-    return Step.STOP if container is not None and container.active else Step.REPORT_STOPPED
+    if not situation.stopping and (container is None or not container.active):
+        return Step.REPORT_STOPPED
+    if situation.late:
+        return Step.REPORT_LATE
+    return Step.NOTHING if situation.stopping or situation.held else Step.STOP
 
 
 def _to_running(situation: Situation) -> Step:
+    if situation.late:
+        return Step.REPORT_LATE
     if situation.stopping:
         return Step.NOTHING
     step = _of_image(situation) or _of_failure(situation)

@@ -48,6 +48,8 @@ class Memory:
     trial_known: bool = False
     """Whether ``trial`` was read from the disk."""
     _probation: tuple[tuple[str, datetime | None], float] | None = None
+    said_at: float = 0
+    """When the phase of ``last`` was said first, on ``clock``."""
     _started_at: datetime | None = None
     _failures: int = 0
     _held_generation: int = 0
@@ -74,6 +76,10 @@ class Memory:
         self.ends += 1
         self.ready = self.overdue = None
         return True
+
+    def phase_age(self) -> float:
+        """Return the seconds since the phase was said that was said last."""
+        return self.clock() - self.said_at
 
     def end_noted(self) -> None:
         """Drop the end of a start: it was dealt with."""

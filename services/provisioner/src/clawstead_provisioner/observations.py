@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import structlog
 from prometheus_client import Gauge
@@ -61,6 +62,7 @@ class Observations:
         """Take over what was said last, read by whoever calls."""
         if event is not None and isinstance(event.data, Observed):
             memory.last = event.data
+            memory.said_at = memory.clock() - max((datetime.now(UTC) - event.time).total_seconds(), 0)
             _count(event.data.phase, 1)
         memory.loaded = True
 
@@ -132,6 +134,8 @@ class Observations:
         await self._store(Event(EventType.of(observed), SOURCE, observed))
         crashpoint(Place.PHASE_SAID)
         memory.last = observed
+        if previous is None or previous.phase is not observed.phase:
+            memory.said_at = memory.clock()
         if previous is not None:
             _count(previous.phase, -1)
         _count(observed.phase, 1)

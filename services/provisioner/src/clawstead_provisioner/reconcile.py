@@ -9,6 +9,7 @@ steps: a boot, a graceful stop and a pull run in the background and have the ins
 The work queue calls this for one instance at a time.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -25,7 +26,7 @@ from clawstead_provisioner.spec import heap_mib
 from clawstead_provisioner.versions import choose
 from clawstead_provisioner.work import Tools, Work
 from clawstead_shared.errors import TransientError
-from clawstead_shared.events import Desired, DesiredState, Event, Payload, Phase, Reason
+from clawstead_shared.events import Desired, DesiredState, Event, Observed, Payload, Phase, Reason
 from clawstead_shared.messaging import EventReader
 from clawstead_shared.subjects import Topic
 from clawstead_shared.telemetry import continued_trace
@@ -77,6 +78,7 @@ class Reconciler:
                             return
             finally:
                 self._keep_slot(instance_id, queued=work is not None and work.queued)
+                self._look_in_time(instance_id)
         raise TransientError("the instance did not settle")
 
     def restore(self, observed: dict[str, Event[Payload]]) -> None:
@@ -128,6 +130,12 @@ class Reconciler:
         if not queued and not self._tools.boots.watching(instance_id):
             self._tools.slots.release(instance_id)
 
+    def _look_in_time(self, instance_id: str) -> None:
+        memory = self._memories.get(instance_id)
+        left = self._tools.patience.deadlines.left(memory) if memory else None
+        if left is not None and left > 0:
+            self._tools.queue.submit_after(left, instance_id)
+
     async def _recalled(self, instance_id: str) -> Memory:
         memory = self._memories.setdefault(instance_id, Memory())
         if not memory.loaded:
@@ -139,14 +147,14 @@ class Reconciler:
         last = memory.last
         if last is None:
             return
-        if last.phase is Phase.REMOVED:
+        if _gone(last):
             self._removed[instance_id] = last.generation
         elif last.port is not None:
             self._tools.ports.hold(instance_id, last.port)
 
     def _forget_removed(self, work: Work) -> None:
         last = work.memory.last
-        if last is not None and last.phase is Phase.REMOVED:
+        if last is not None and _gone(last):
             self._removed[work.instance_id] = last.generation
             self._memories.pop(work.instance_id, None)
 
@@ -182,12 +190,12 @@ class Reconciler:
     async def _look(self, work: Work) -> Situation:
         memory, desired = work.memory, work.desired
         if work.prepared is None or work.container is None:
-            work.container = await self._tools.engine.inspect(work.instance_id)
+            work.container = await self._found(work)
         container = work.container
         self._tools.workspaces.watch(work.instance_id, _quota(desired))
         if container is not None:
             self._tools.ports.hold(work.instance_id, container.port)
-        if not memory.trial_known:
+        if not memory.trial_known and not work.forced:
             memory.trial = await self._tools.snapshots.read(work.instance_id)
             memory.trial_known = True
         work.images = choose(desired, memory.last, container, memory.trial, memory.resolved)
@@ -199,6 +207,7 @@ class Reconciler:
             stale=await self._stale(work.effective, container),
             stopping=memory.stopping is not None,
             ready=container is not None and memory.ready == container.id,
+            late=self._tools.patience.deadlines.passed(memory),
             adjusted=_adjusted(memory, desired, container),
             outgrown=self._outgrown(desired, container),
             overdue=container is not None and memory.overdue == container.id,
@@ -210,6 +219,16 @@ class Reconciler:
             trial=memory.trial,
             proven=container is not None and memory.proven(container, self._tools.patience.probation_seconds),
         )
+
+    async def _found(self, work: Work) -> Container | None:
+        inspecting = self._tools.engine.inspect(work.instance_id)
+        if not work.forced:
+            return await inspecting
+        try:
+            async with asyncio.timeout(self._tools.patience.force_seconds):
+                return await inspecting
+        except (ProvisioningError, TimeoutError):
+            return None  # what cannot be seen is removed all the same
 
     def _outgrown(self, desired: Desired, container: Container | None) -> bool:
         if container is None or desired.desired_state is not DesiredState.RUNNING:
@@ -235,6 +254,11 @@ class Reconciler:
             await self._tools.engine.remove(instance_id)
         except ProvisioningError as error:
             raise TransientError(error.message) from error
+
+
+def _gone(last: Observed) -> bool:
+    # What is left after a forced delete is still to be removed.
+    return last.phase is Phase.REMOVED and last.reason is None
 
 
 def _quota(desired: Desired) -> int | None:
@@ -268,6 +292,7 @@ _STEPS: dict[Step, Callable[[Work], Awaitable[bool]]] = {
     Step.ADJUST: bring_up.adjust,
     Step.REPORT_RUNNING: bring_up.report_running,
     Step.REPORT_OVERDUE: bring_up.report_overdue,
+    Step.REPORT_LATE: take_down.report_late,
     Step.FETCH: trial.fetch,
     Step.REFUSE: trial.refuse,
     Step.KEEP_STATE: trial.keep_state,

@@ -56,6 +56,13 @@ class ProvisionerSettings(ServiceSettings):
     unresponsive_stop_grace_seconds: int = Field(default=30, ge=0)
     """Grace of a gateway that does not answer its health check: it has nothing to drain."""
     delete_grace_seconds: int = Field(default=2, ge=0)
+    provision_deadline_seconds: float = Field(default=1800, gt=0)
+    """After which ``provisioning`` or ``updating`` counts as failed, pulls and other starts included."""
+    stop_deadline_seconds: float = Field(default=420, gt=0)
+    """After which ``stopping`` counts as failed; a minute more than the grace if that is longer."""
+    delete_deadline_seconds: float = Field(default=180, gt=0)
+    force_delete_seconds: float = Field(default=15, gt=0)
+    """What each part of a forced delete may take before it counts as left over."""
     start_timeout_seconds: float = Field(default=300, gt=0)
     """Least time before a start counts as failed; five times the boot grace if that is longer."""
 

@@ -57,10 +57,14 @@ class Opened:
 
 
 class Storage:
-    """All instances' directories. Calls run in threads of their own; each is idempotent."""
+    """All instances' directories. Calls run in threads of their own, under a deadline; each is idempotent."""
 
-    def __init__(self, root: Path, *, threads: int = 4) -> None:
+    def __init__(
+        self, root: Path, *, threads: int = 4, timeout_seconds: float = 60, removal_seconds: float = 600
+    ) -> None:
         self._root = root
+        self._timeout = timeout_seconds
+        self._removal = removal_seconds
         self._threads = DaemonPool(threads, "storage")
 
     async def open(self, instance_id: str, profile: ImageProfile) -> Opened:
@@ -95,14 +99,19 @@ class Storage:
         Raises:
             ProvisioningError: ``storage_unusable`` with what could not be removed.
         """
-        await self._run(self._remove, instance_id)
+        await self._run(self._remove, instance_id, self._removal)
 
-    async def _run(self, work: Callable[[str], T], instance_id: str) -> T:
+    async def _run(self, work: Callable[[str], T], instance_id: str, seconds: float | None = None) -> T:
         def guarded() -> T:
             with explained():
                 return work(instance_id)
 
-        return await asyncio.wrap_future(self._threads.submit(guarded))
+        deadline = seconds or self._timeout
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(self._threads.submit(guarded)), deadline)
+        except TimeoutError as error:
+            message = f"the disk of the instances did not answer within {deadline:.0f} s"
+            raise ProvisioningError(Reason.STORAGE_UNUSABLE, message) from error
 
     def _open(self, instance_id: str, profile: ImageProfile) -> Opened:
         directory = self._root / instance_id

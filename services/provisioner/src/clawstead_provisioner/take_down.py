@@ -3,6 +3,8 @@
 Each returns whether to look again at once, and raises ``ProvisioningError`` when it cannot be done.
 """
 
+import asyncio
+
 import structlog
 
 from clawstead_provisioner.crashpoints import Place, crashpoint
@@ -12,7 +14,7 @@ from clawstead_provisioner.memory import RESTARTS_ALLOWED
 from clawstead_provisioner.ports import Container, Status
 from clawstead_provisioner.trial import check_room
 from clawstead_provisioner.work import Work
-from clawstead_shared.events import Phase, Reason
+from clawstead_shared.events import Observed, Phase, Reason
 
 log = structlog.get_logger()
 
@@ -33,7 +35,8 @@ async def _begin_stop(work: Work, phase: Phase) -> bool:
     # Said first, so that the edge sends nobody any more.
     container = work.present
     work.tools.boots.cancel(work.instance_id)
-    await work.say(phase)
+    if not _said_late(work):
+        await work.say(phase)
     work.memory.stopping = container.id
     work.tools.background.start(_STOP, work.instance_id, _stop(work, container))
     return False
@@ -72,8 +75,10 @@ async def remove(work: Work) -> bool:
     """Remove everything of the instance, then say so."""
     tools, memory, container = work.tools, work.memory, work.container
     tools.boots.cancel(work.instance_id)
+    if work.forced:
+        return await _remove_by_force(work)
     known = memory.last is not None and memory.last.phase is not Phase.REMOVED
-    if known or container is not None:
+    if (known or container is not None) and not _said_late(work):
         await work.say(Phase.DELETING)
     crashpoint(Place.DELETE_SAID)
     # A stop under way has asked it already; removing ends that wait.
@@ -88,6 +93,58 @@ async def remove(work: Work) -> bool:
     work.container = None
     await work.say(Phase.REMOVED)
     return False
+
+
+async def _remove_by_force(work: Work) -> bool:
+    tools, last, left = work.tools, work.memory.last, []
+    if last is None or last.phase not in {Phase.DELETING, Phase.REMOVED}:
+        await work.say(Phase.DELETING)
+    # No grace: removing kills.
+    parts = {"container and network": tools.engine.remove, "directories": tools.storage.remove}
+    for name, part in parts.items():
+        try:
+            async with asyncio.timeout(tools.patience.force_seconds):
+                await part(work.instance_id)
+        except ProvisioningError as error:
+            left.append(f"{name}: {error.message}")
+        except TimeoutError:
+            left.append(f"{name}: no answer within {tools.patience.force_seconds:.0f} s")
+    tools.blueprints.forget(work.instance_id)
+    work.container = None
+    if left:
+        log.warning("left over after a forced delete", instance_id=work.instance_id, left=left)
+        message = f"not everything could be removed, which is tried again: {'; '.join(left)}"
+        await work.say(Phase.REMOVED, reason=Reason.LEFTOVERS, message=message)
+    else:
+        tools.ports.release(work.instance_id)
+        await work.say(Phase.REMOVED)
+    return False
+
+
+async def report_late(work: Work) -> bool:
+    """Say that a phase has lasted too long; what it waits for is still tried, with pauses."""
+    memory = work.memory
+    if memory.last is None:
+        raise LookupError("this step is about what was said last")
+    await _say_late(work, memory.last)
+    work.queued = work.tools.slots.waits(work.instance_id)
+    if not work.queued:
+        work.tools.queue.submit_after(memory.hold(work.desired.generation), work.instance_id)
+    return False
+
+
+async def _say_late(work: Work, last: Observed, detail: str = "") -> None:
+    message = work.tools.patience.deadlines.message(last, detail)
+    await work.say(Phase.FAILED, reason=Reason.DEADLINE_EXCEEDED, message=message)
+
+
+def _said_late(work: Work) -> bool:
+    last = work.memory.last
+    return (
+        last is not None
+        and (last.phase, last.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+        and last.generation == work.desired.generation
+    )
 
 
 async def give_up_config(work: Work) -> bool:
@@ -129,7 +186,11 @@ async def fail(work: Work, error: ProvisioningError) -> None:
     if not error.final:
         work.tools.queue.submit_after(delay, work.instance_id)
     log.warning("instance failed", instance_id=work.instance_id, reason=error.reason, detail=error.message)
-    if isinstance(error, EngineUnavailableError):
+    if last is not None and work.tools.patience.deadlines.passed(memory):
+        await _say_late(work, last, error.message)
+    elif _said_late(work):
+        return
+    elif isinstance(error, EngineUnavailableError):
         # An outage says nothing about a container that may run very well.
         if last is None or last.phase not in _UNTOUCHED_BY_OUTAGE:
             await work.say(Phase.FAILED, reason=error.reason, message=error.message)
@@ -172,6 +233,8 @@ async def _stop(work: Work, container: Container) -> None:
         pause = 0
     except ProvisioningError as error:
         log.warning("stop failed", instance_id=container.instance_id, error=error.message)
+        if _said_late(work):
+            pause = work.memory.hold(work.desired.generation)
     finally:
         work.memory.stopping = None
         tools.queue.submit_after(pause, container.instance_id)

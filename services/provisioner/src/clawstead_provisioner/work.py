@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from clawstead_provisioner.background import Background
 from clawstead_provisioner.blueprint import Blueprint, Blueprints
 from clawstead_provisioner.boot_slots import BootSlots
 from clawstead_provisioner.boot_watch import BootWatch
+from clawstead_provisioner.deadlines import Deadlines
 from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_provisioner.instance_warnings import warnings_of
 from clawstead_provisioner.memory import Memory
@@ -22,7 +23,7 @@ from clawstead_provisioner.storage import Storage
 from clawstead_provisioner.versions import NO_CHOICE, Choice, choose
 from clawstead_provisioner.work_queue import WorkQueue
 from clawstead_provisioner.workspaces import Workspaces
-from clawstead_shared.events import Desired, ExitCause, Phase, Progress, RejectedImage, WarningCode
+from clawstead_shared.events import Desired, DesiredState, ExitCause, Phase, Progress, RejectedImage, WarningCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,9 @@ class Patience:
     stop: timedelta = timedelta(seconds=345)
     unresponsive_stop: timedelta = timedelta(seconds=30)
     delete: timedelta = timedelta(seconds=2)
+    force_seconds: float = 15
+    """What each part of a forced delete may take before it counts as left over."""
+    deadlines: Deadlines = field(default_factory=Deadlines)
     give_up: timedelta = timedelta(seconds=5)
     start_seconds: float = 300
     probation_seconds: float = 15
@@ -83,6 +87,11 @@ class Work:
     def instance_id(self) -> str:
         """The instance."""
         return self.desired.instance_id
+
+    @property
+    def forced(self) -> bool:
+        """Whether it shall count as removed whatever can be removed of it."""
+        return self.desired.force and self.desired.desired_state is DesiredState.DELETED
 
     @property
     def effective(self) -> Desired:
