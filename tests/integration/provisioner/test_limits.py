@@ -1,6 +1,7 @@
 """Limits on the real engine: how many start at once, and what each may use."""
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from clawstead_provisioner.adapters.docker_engine import DockerEngine
 from clawstead_provisioner.adapters.gateway_http import HttpGateway
 from clawstead_shared.events import Desired, DesiredState, Phase, Reason, RestartRequest, WarningCode
 from clawstead_shared.subjects import Topic
-from tests.integration.provisioner.test_lifecycle import change, knob, name_of, running, running_again
+from tests.integration.provisioner.test_lifecycle import change, directory, knob, name_of, running, running_again
 from tests.support.factories import make_limits, make_spec
 from tests.support.fake_bus import FakeBus
 from tests.support.provisioner_rig import FakeSecrets, Rig, provisioner, wanted
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -32,6 +34,7 @@ async def rig(tmp_path: Path, installation: str, standin: None) -> AsyncIterator
         installation=installation,
         unresponsive_stop_grace_seconds=2,
         boots_at_once=2,
+        provision_deadline_seconds=3,
     ) as assembled:
         yield assembled
 
@@ -104,3 +107,44 @@ async def test_less_memory_than_the_gateway_uses_is_refused_until_it_is_restarte
     after = await running_again(rig, desired, before)
     assert (after.reason, after.port) == (None, before.port)
     assert limits_of(docker_client, desired)[0] == 64 * MIB
+
+
+async def test_one_that_waits_too_long_for_its_turn_says_so_and_still_gets_it(rig: Rig) -> None:
+    wants = [wanted() for _ in range(3)]
+    for desired in wants:
+        knob(rig, desired, "boot-delay", "5")
+        await rig.want(desired)
+    observed = await rig.until(wants[2].instance_id, Phase.FAILED, timeout=20)
+    assert observed.reason is Reason.DEADLINE_EXCEEDED
+    assert "waiting for other starts" in (observed.message or "")
+    await rig.until(wants[2].instance_id, Phase.RUNNING, timeout=40)
+
+
+async def test_a_forced_delete_kills_at_once_and_removes_what_was_left_when_it_can(
+    rig: Rig, docker_client: Any
+) -> None:
+    desired = wanted()
+    knob(rig, desired, "ignore-term")
+    await running(rig, desired)
+    stuck = directory(rig, desired) / "workspace" / "stuck"
+    stuck.touch()
+    subprocess.run(["chattr", "+i", stuck], check=True)
+    try:
+        async with asyncio.timeout(10):
+            await change(rig, desired, 2, desired_state=DesiredState.DELETED, force=True)
+        observed = await rig.until(desired.instance_id, Phase.REMOVED)
+        assert observed.reason is Reason.LEFTOVERS
+        assert "directories" in (observed.message or "")
+        mine = {"label": f"ing.clawstead.instance={desired.instance_id}"}
+        assert docker_client.containers.list(all=True, filters=mine) == []
+        assert docker_client.networks.list(filters=mine) == []
+    finally:
+        subprocess.run(["chattr", "-i", stuck], check=True)
+    await rig.sweep.once()
+
+    async def clean() -> bool:
+        last = await rig.observed(desired.instance_id)
+        return last is not None and (last.phase, last.reason) == (Phase.REMOVED, None)
+
+    await wait_until(clean, timeout=20)
+    assert not directory(rig, desired).exists()

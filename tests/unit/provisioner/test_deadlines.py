@@ -1,7 +1,7 @@
 """No phase lasts for ever: each has a deadline, a message that says what it waited for, and a way out."""
 
 import asyncio
-import os
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from clawstead_provisioner.errors import EngineUnavailableError, ProvisioningError
-from clawstead_shared.events import Desired, DesiredState, Observed, Phase, Reason
+from clawstead_shared.events import Channel, Desired, DesiredState, Observed, Phase, Reason
 from tests.support.factories import make_spec
 from tests.support.fake_bus import FakeBus
 from tests.support.fake_engine import FakeEngine
-from tests.support.profiles import images_of
+from tests.support.profiles import PROFILES
 from tests.support.provisioner_rig import FakeGateway, FakeSecrets, Rig, provisioner, wanted
 from tests.support.wait import wait_until
 
@@ -33,7 +33,7 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
         engine=FakeEngine(),
         gateway=FakeGateway(),
         secrets=FakeSecrets(),
-        uid=os.getuid(),
+        profiles=PROFILES,
         installation="test",
         boots_at_once=1,
         stop_grace_seconds=0,
@@ -91,7 +91,7 @@ async def test_a_stop_of_an_engine_that_hangs_is_failed(rig: Rig) -> None:
 async def test_an_old_container_that_does_not_end_for_the_new_one_is_failed_and_still_there(rig: Rig) -> None:
     desired = await running(rig)
     rig.engine.refusing["stop"] = REFUSED
-    spec = make_spec(desired.instance_id, origin="https://elsewhere.test").model_copy(update={"channel": "telegram"})
+    spec = make_spec(desired.instance_id, channel=Channel.TELEGRAM)
     await rig.want(desired.model_copy(update={"generation": 2, "spec": spec}))
     await late(rig, desired)
     assert rig.engine.containers[desired.instance_id].state.active
@@ -223,12 +223,11 @@ async def test_a_delete_during_a_boot_does_not_wait_for_it(rig: Rig) -> None:
 
 
 async def test_a_disk_that_does_not_answer_fails_the_instance(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage, release = rig.reconciler._tools.storage, asyncio.Event()
+    storage = rig.reconciler._tools.storage
     monkeypatch.setattr(storage, "_timeout", 0.05)
-    monkeypatch.setattr(storage, "_open", lambda *_: asyncio.run(asyncio.sleep(0.3)))
+    monkeypatch.setattr(storage, "_open", lambda *_: time.sleep(0.3))
     desired = wanted()
     await rig.want(desired)
     observed = await rig.until(desired.instance_id, Phase.FAILED)
     assert observed.reason is Reason.STORAGE_UNUSABLE
     assert "did not answer" in (observed.message or "")
-    release.set()

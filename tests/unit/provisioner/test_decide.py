@@ -59,6 +59,22 @@ TABLE = [
     ("a stop under way does not hold a delete", at(DELETE, UP, said(Phase.STOPPING), stopping=True), Step.REMOVE),
     ("a removed one stays removed", at(DELETE, None, said(Phase.REMOVED)), Step.NOTHING),
     ("a container that came back is removed again", at(DELETE, UP, said(Phase.REMOVED)), Step.REMOVE),
+    ("what is left of a forced one goes", at(DELETE, None, said(Phase.REMOVED, reason=Reason.LEFTOVERS)), Step.REMOVE),
+    # late
+    ("a delete goes on when it is late", at(DELETE, UP, said(Phase.DELETING), late=True), Step.REMOVE),
+    (
+        "a stop that takes too long is told",
+        at(STOP, UP, said(Phase.STOPPING), stopping=True, late=True),
+        Step.REPORT_LATE,
+    ),
+    ("one that ended late is stopped", at(STOP, DOWN, said(Phase.STOPPING), late=True), Step.REPORT_STOPPED),
+    ("a stop that failed is not repeated early", at(STOP, UP, said(Phase.FAILED), held=True), Step.NOTHING),
+    (
+        "an update that takes too long is told",
+        at(RUN, UP, said(Phase.UPDATING), stopping=True, late=True),
+        Step.REPORT_LATE,
+    ),
+    ("so is a creation", at(RUN, None, said(Phase.PROVISIONING), late=True), Step.REPORT_LATE),
     # stopped
     ("a running one is stopped", at(STOP, UP, RUNNING), Step.STOP),
     ("a restarting one is stopped", at(STOP, LOOPING, RUNNING), Step.STOP),

@@ -18,11 +18,11 @@ from opentelemetry import trace
 from prometheus_client import Histogram
 
 from clawstead_provisioner import bring_up, take_down, trial
+from clawstead_provisioner.adjustments import adjusted, outgrown
 from clawstead_provisioner.decide import Situation, Step, decide, ended_unasked
 from clawstead_provisioner.errors import ProvisioningError, VanishedError
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.ports import Container, EngineEvent, Happening, Listed, Status
-from clawstead_provisioner.spec import heap_mib
 from clawstead_provisioner.versions import choose
 from clawstead_provisioner.work import Tools, Work
 from clawstead_shared.errors import TransientError
@@ -208,8 +208,8 @@ class Reconciler:
             stopping=memory.stopping is not None,
             ready=container is not None and memory.ready == container.id,
             late=self._tools.patience.deadlines.passed(memory),
-            adjusted=_adjusted(memory, desired, container),
-            outgrown=self._outgrown(desired, container),
+            adjusted=adjusted(memory, desired, container),
+            outgrown=container is not None and outgrown(container, self._tools.blueprints.resources(desired), desired),
             overdue=container is not None and memory.overdue == container.id,
             held=memory.held(desired.generation),
             exit=memory.exit,
@@ -229,13 +229,6 @@ class Reconciler:
                 return await inspecting
         except (ProvisioningError, TimeoutError):
             return None  # what cannot be seen is removed all the same
-
-    def _outgrown(self, desired: Desired, container: Container | None) -> bool:
-        if container is None or desired.desired_state is not DesiredState.RUNNING:
-            return False
-        return container.resources != self._tools.blueprints.resources(desired) or container.heap_mib != heap_mib(
-            desired
-        )
 
     async def _stale(self, desired: Desired, container: Container | None) -> bool:
         if container is None or desired.desired_state is not DesiredState.RUNNING:
@@ -263,18 +256,6 @@ def _gone(last: Observed) -> bool:
 
 def _quota(desired: Desired) -> int | None:
     return None if desired.desired_state is DesiredState.DELETED else desired.spec.limits.workspace_bytes
-
-
-def _adjusted(memory: Memory, desired: Desired, container: Container | None) -> bool:
-    if container is None or memory.adjusted is not None:
-        return container is None or memory.adjusted == (container.id, desired.generation)
-    last = memory.last
-    return (
-        last is not None
-        and last.phase is Phase.RUNNING
-        and last.reason in {None, Reason.UPDATE_ROLLED_BACK}
-        and last.generation >= desired.generation
-    )
 
 
 _STEPS: dict[Step, Callable[[Work], Awaitable[bool]]] = {
