@@ -3,10 +3,7 @@
 import asyncio
 import base64
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,75 +16,24 @@ from clawstead_shared.messaging import Bus
 from clawstead_shared.streams import KEYS_BUCKET, SEALING_KEY, STATE_STREAM, TICKET_KEY
 from clawstead_shared.subjects import Topic
 from tests.support.api import TOKEN
+from tests.support.api_process import ApiProcess
 from tests.support.nats_server import NatsServer
-from tests.support.ports import free_port
 from tests.support.sse import messages
 from tests.support.wait import wait_until
 
-PROGRAM = Path(sys.executable).with_name("clawstead-api")
 BODY = {"name": "claw", "plan": "pro"}
 
 
-class Process:
-    """One ``clawstead-api``, with data that outlives it."""
-
-    def __init__(self, directory: Path, nats_url: str) -> None:
-        self.port = free_port()
-        self.directory = directory
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("CLAWSTEAD_")},
-            "CLAWSTEAD_DATA_DIR": str(directory),
-            "CLAWSTEAD_NATS_URL": nats_url,
-            "CLAWSTEAD_API_PORT": str(self.port),
-            "CLAWSTEAD_ADMIN_TOKEN": TOKEN,
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PROGRAM, *arguments],
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def start(self) -> None:
-        with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen([PROGRAM], env=self.environment, stdout=log, stderr=log)
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        assert self.process
-        self.process.send_signal(number)
-        code = self.process.wait(15)
-        self.process = None
-        return code
-
-    async def status(self, path: str) -> int:
-        try:
-            async with httpx.AsyncClient() as client:
-                return (await client.get(f"http://127.0.0.1:{self.port}{path}")).status_code
-        except httpx.TransportError:
-            return 0
-
-    async def live(self) -> bool:
-        return await self.status("/livez") == 200
-
-    async def ready(self) -> bool:
-        return await self.status("/readyz") == 200
-
-
 @pytest.fixture
-def process(tmp_path: Path, nats_server: NatsServer) -> Iterator[Process]:
-    process = Process(tmp_path, nats_server.url)
+def process(tmp_path: Path, nats_server: NatsServer) -> Iterator[ApiProcess]:
+    process = ApiProcess(tmp_path, nats_server.url)
     yield process
     if process.process:
         process.end(signal.SIGKILL)
 
 
 @pytest.fixture
-async def client(process: Process) -> AsyncIterator[httpx.AsyncClient]:
+async def client(process: ApiProcess) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     base_url = f"http://127.0.0.1:{process.port}/api/v1"
     async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=10) as client:
@@ -109,7 +55,7 @@ async def generations(bus: Bus, instance_id: str) -> int:
 
 @pytest.mark.usefixtures("provisioner")
 async def test_what_was_accepted_survives_a_kill_while_the_bus_is_away(
-    process: Process, client: httpx.AsyncClient, bus: Bus, nats_server: NatsServer
+    process: ApiProcess, client: httpx.AsyncClient, bus: Bus, nats_server: NatsServer
 ) -> None:
     process.start()
     await wait_until(process.ready, timeout=30)
@@ -142,7 +88,9 @@ async def test_what_was_accepted_survives_a_kill_while_the_bus_is_away(
 
 
 @pytest.mark.usefixtures("provisioner")
-async def test_the_trace_of_a_client_reaches_the_event(process: Process, client: httpx.AsyncClient, bus: Bus) -> None:
+async def test_the_trace_of_a_client_reaches_the_event(
+    process: ApiProcess, client: httpx.AsyncClient, bus: Bus
+) -> None:
     process.start()
     await wait_until(process.ready, timeout=30)
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -156,7 +104,7 @@ async def test_the_trace_of_a_client_reaches_the_event(process: Process, client:
 
 
 @pytest.mark.usefixtures("provisioner")
-async def test_an_open_stream_does_not_hold_up_a_stop(process: Process, client: httpx.AsyncClient, bus: Bus) -> None:
+async def test_an_open_stream_does_not_hold_up_a_stop(process: ApiProcess, client: httpx.AsyncClient, bus: Bus) -> None:
     process.start()
     await wait_until(process.ready, timeout=30)
     await client.post("/instances", json=BODY)
@@ -171,7 +119,7 @@ async def test_an_open_stream_does_not_hold_up_a_stop(process: Process, client: 
     assert b"BEGIN PUBLIC KEY" in ((await bucket.get(TICKET_KEY)).value or b"")
 
 
-def test_the_first_token_is_printed_once_and_stored_as_a_hash(process: Process) -> None:
+def test_the_first_token_is_printed_once_and_stored_as_a_hash(process: ApiProcess) -> None:
     process.environment.pop("CLAWSTEAD_ADMIN_TOKEN")
     first = json.loads(process.run("admin-token", CLAWSTEAD_ADMIN_TOKEN="").stdout)
     assert first["created"] is True
@@ -184,7 +132,7 @@ def test_the_first_token_is_printed_once_and_stored_as_a_hash(process: Process) 
     assert first["token"].encode() not in content
 
 
-async def test_serving_prints_the_token_that_it_made(process: Process) -> None:
+async def test_serving_prints_the_token_that_it_made(process: ApiProcess) -> None:
     process.environment.pop("CLAWSTEAD_ADMIN_TOKEN")
     process.start()
     await wait_until(process.live, timeout=30)
@@ -208,7 +156,7 @@ async def test_serving_prints_the_token_that_it_made(process: Process) -> None:
     ],
 )
 def test_a_wrong_setting_is_one_clear_line(
-    process: Process, arguments: tuple[str, ...], environment: dict[str, Any], named: str
+    process: ApiProcess, arguments: tuple[str, ...], environment: dict[str, Any], named: str
 ) -> None:
     result = process.run(*arguments, **environment)
     assert result.returncode == 2

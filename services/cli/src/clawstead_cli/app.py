@@ -10,6 +10,7 @@ from clawstead_cli.commands.status import status
 from clawstead_cli.commands.streams import streams
 from clawstead_cli.commands.token import token
 from clawstead_cli.commands.up import up
+from clawstead_cli.commands.update import update
 from clawstead_cli.console import stdout
 
 _EPILOG = (
@@ -33,6 +34,7 @@ app.command()(down)
 app.command()(status)
 app.command()(logs)
 app.command()(token)
+app.command()(update)
 app.add_typer(streams, name="streams")
 
 
