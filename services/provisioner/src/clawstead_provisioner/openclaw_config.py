@@ -63,7 +63,6 @@ def default_settings(desired: Desired, profile: ImageProfile, otlp_endpoint: str
         # Without it the default is a model of a provider that the owner may not have.
         ("agents", "defaults", "model", "primary"): spec.model,
         ("commands", "restart"): True,
-        ("logging", "consoleStyle"): "json",
         # As after the gateway's own onboarding, which the platform takes the place of.
         ("wizard", "lastRunAt"): created_at(desired.instance_id).isoformat(),
         ("wizard", "lastRunCommand"): "clawstead",
