@@ -177,6 +177,22 @@ async def test_a_delete_ends_a_graceful_stop(rig: Rig) -> None:
     assert rig.engine.containers == {}
 
 
+async def test_a_gateway_that_hangs_after_closing_its_server_is_not_waited_for(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clawstead_provisioner.take_down._STOP_LOOK", timedelta(milliseconds=10))
+    rig.engine.ends_after = timedelta(hours=1)
+    desired = wanted()
+    await rig.want(desired)
+    await rig.until(desired.instance_id, Phase.RUNNING)
+    object.__setattr__(rig.reconciler._tools.patience, "unresponsive_stop", timedelta(milliseconds=100))
+    await rig.want(desired.model_copy(update={"generation": 2, "desired_state": DesiredState.STOPPED}))
+    await asyncio.sleep(0.3)
+    assert rig.phases(desired.instance_id)[-1] is Phase.STOPPING, "while it answers, it may be busy"
+    rig.gateway.hung = True
+    await rig.until(desired.instance_id, Phase.STOPPED)
+
+
 async def test_a_long_stop_holds_no_other_instance(rig: Rig) -> None:
     rig.engine.ends_after = timedelta(hours=1)
     slow = [wanted() for _ in range(20)]

@@ -4,6 +4,8 @@ Each returns whether to look again at once, and raises ``ProvisioningError`` whe
 """
 
 import asyncio
+from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -20,6 +22,7 @@ log = structlog.get_logger()
 
 _STOP = "stop"
 _STOP_RETRY_SECONDS = 5.0
+_STOP_LOOK = timedelta(seconds=1)
 _LOG_LINES = 60
 _UNTOUCHED_BY_OUTAGE = frozenset({Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.STOPPED, Phase.DELETING})
 
@@ -225,10 +228,7 @@ async def _clean_up(work: Work) -> None:
 async def _stop(work: Work, container: Container) -> None:
     tools, pause = work.tools, _STOP_RETRY_SECONDS
     try:
-        patience = tools.patience
-        # A gateway that does not even answer has no turn to finish.
-        responsive = await tools.gateway.answers(container.port, work.profile.health_path)
-        await tools.engine.stop(container.id, patience.stop if responsive else patience.unresponsive_stop)
+        await _end(work, container)
         crashpoint(Place.CONTAINER_STOPPED)
         pause = 0
     except ProvisioningError as error:
@@ -238,3 +238,24 @@ async def _stop(work: Work, container: Container) -> None:
     finally:
         work.memory.stopping = None
         tools.queue.submit_after(pause, container.instance_id)
+
+
+async def _end(work: Work, container: Container) -> None:
+    # A gateway that does not answer, or no longer, has no turn to finish. One whose channel could not reach its
+    # network when it started closes its server at once and then hangs until its own budget is spent.
+    engine, patience = work.tools.engine, work.tools.patience
+    answers = partial(work.tools.gateway.answers, container.port, work.profile.health_path)
+    if not await answers():
+        await engine.stop(container.id, patience.unresponsive_stop)
+        return
+    stopping = asyncio.ensure_future(engine.stop(container.id, patience.stop))
+    try:
+        silent = timedelta(0)
+        while not (await asyncio.wait({stopping}, timeout=_STOP_LOOK.total_seconds()))[0]:
+            silent = timedelta(0) if await answers() else silent + _STOP_LOOK
+            if silent >= patience.unresponsive_stop:
+                log.warning("gateway hangs after closing its server, killed", instance_id=container.instance_id)
+                await engine.stop(container.id, timedelta(0))
+        await stopping
+    finally:
+        stopping.cancel()
