@@ -54,6 +54,7 @@ class FakeEngine:
         self.refusing: dict[str, Exception] = {}
         self.foreign_ports: set[int] = set()
         self.foreign_names: set[str] = set()
+        self.foreign_subnets: set[str] = set()
         self.calls: list[str] = []
         self.ends_after = timedelta(0)
         self.starting: Callable[[FakeContainer], None] = lambda _: None
@@ -63,6 +64,8 @@ class FakeEngine:
 
     async def create(self, spec: ContainerSpec) -> Container:
         await self._called("create")
+        if spec.network.subnet in self.foreign_subnets:
+            raise PortTakenError(f"subnet {spec.network.subnet} is used by another network")
         self.networks.add(spec.instance_id)
         image = self._find(spec.image)
         if image is None:

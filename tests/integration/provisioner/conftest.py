@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ import pytest
 
 from clawstead_provisioner.adapters.docker_engine import DockerEngine
 from clawstead_provisioner.adapters.gateway_http import HttpGateway
+from clawstead_provisioner.spec import Site
+from clawstead_provisioner.storage import Storage
 from clawstead_shared.ids import new_instance_id
+from tests.support.engine_world import EngineWorld
 from tests.support.factories import STANDIN_IMAGE
 from tests.support.fake_bus import FakeBus
+from tests.support.fake_engine import FakeEngine
 from tests.support.provisioner_rig import FakeSecrets, Rig, provisioner
 from tests.support.registry import Registry
 
@@ -68,3 +73,14 @@ async def rig(tmp_path: Path, installation: str, standin: None) -> AsyncIterator
         unresponsive_stop_grace_seconds=2,
     ) as assembled:
         yield assembled
+
+
+@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.docker)])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> EngineWorld:
+    installation, engine = "fake", FakeEngine()
+    if request.param == "docker":
+        request.getfixturevalue("standin")
+        installation = request.getfixturevalue("installation")
+        engine = DockerEngine(installation)  # type: ignore[assignment]
+    site = Site(installation, "127.0.0.1", IPv4Network("10.212.0.0/15"), 10000, tmp_path / "instances", 345)
+    return EngineWorld(engine, site, Storage(tmp_path / "instances"))

@@ -3,23 +3,17 @@
 import asyncio
 import socket
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Network
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from clawstead_provisioner.adapters.docker_engine import DockerEngine
 from clawstead_provisioner.errors import ImageMissingError, PortTakenError, ProvisioningError, VanishedError
-from clawstead_provisioner.image_profiles import load_profiles
-from clawstead_provisioner.port_allocation import candidates, is_free
 from clawstead_provisioner.ports import EngineEvent, Happening, Status
-from clawstead_provisioner.spec import ContainerSpec, Resources, Site, container_spec
-from clawstead_provisioner.storage import Storage
+from clawstead_provisioner.spec import Resources
 from clawstead_shared.events import Progress, Reason
-from tests.support.factories import STANDIN_IMAGE, make_desired, make_spec
+from tests.support.engine_world import EngineWorld
+from tests.support.factories import STANDIN_IMAGE
 from tests.support.fake_engine import FakeEngine
 from tests.support.registry import SERVES
 from tests.support.wait import wait_until
@@ -27,45 +21,7 @@ from tests.support.wait import wait_until
 SOON = timedelta(seconds=5)
 
 
-@dataclass
-class World:
-    """One engine, and how to ask it for containers."""
-
-    engine: Any
-    site: Site
-    storage: Storage
-
-    async def spec(self, image: str = STANDIN_IMAGE) -> ContainerSpec:
-        desired = make_desired()
-        instance_id = desired.instance_id
-        desired = desired.model_copy(update={"spec": make_spec(instance_id, image=image)})
-        profile = load_profiles().of(image, {})
-        await self.storage.open(instance_id, profile)
-        port = next(port for port in candidates(instance_id, 10000, 20000) if is_free("127.0.0.1", port))
-        return container_spec(desired, self.site, port, profile, secret_env={}, config=[], secrets_digest="")
-
-    async def started(self) -> ContainerSpec:
-        spec = await self.spec()
-        await self.engine.start((await self.engine.create(spec)).id)
-        return spec
-
-    async def status(self, spec: ContainerSpec) -> Status | None:
-        container = await self.engine.inspect(spec.instance_id)
-        return container.status if container else None
-
-
-@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.docker)])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
-    installation, engine = "fake", FakeEngine()
-    if request.param == "docker":
-        request.getfixturevalue("standin")
-        installation = request.getfixturevalue("installation")
-        engine = DockerEngine(installation)  # type: ignore[assignment]
-    site = Site(installation, "127.0.0.1", IPv4Network("10.212.0.0/15"), 10000, tmp_path / "instances", 345)
-    return World(engine, site, Storage(tmp_path / "instances"))
-
-
-async def test_a_created_container_is_as_specified_and_does_not_run(world: World) -> None:
+async def test_a_created_container_is_as_specified_and_does_not_run(world: EngineWorld) -> None:
     spec = await world.spec()
     made = await world.engine.create(spec)
     assert made == await world.engine.inspect(spec.instance_id)
@@ -73,12 +29,12 @@ async def test_a_created_container_is_as_specified_and_does_not_run(world: World
     assert (made.started_at, made.active) == (None, False)
 
 
-async def test_creating_again_returns_what_is_there(world: World) -> None:
+async def test_creating_again_returns_what_is_there(world: EngineWorld) -> None:
     spec = await world.spec()
     assert await world.engine.create(spec) == await world.engine.create(spec)
 
 
-async def test_starting_again_is_success_and_no_new_start(world: World) -> None:
+async def test_starting_again_is_success_and_no_new_start(world: EngineWorld) -> None:
     spec = await world.started()
     first = await world.engine.inspect(spec.instance_id)
     await world.engine.start(first.id)
@@ -87,7 +43,7 @@ async def test_starting_again_is_success_and_no_new_start(world: World) -> None:
     assert first.started_at is not None
 
 
-async def test_a_stopped_container_says_how_it_ended_and_starts_again(world: World) -> None:
+async def test_a_stopped_container_says_how_it_ended_and_starts_again(world: EngineWorld) -> None:
     spec = await world.started()
     container = await world.engine.inspect(spec.instance_id)
     await world.engine.stop(container.id, SOON)
@@ -101,7 +57,7 @@ async def test_a_stopped_container_says_how_it_ended_and_starts_again(world: Wor
     assert again.started_at > container.started_at
 
 
-async def test_removing_is_total_and_repeatable(world: World) -> None:
+async def test_removing_is_total_and_repeatable(world: EngineWorld) -> None:
     spec = await world.started()
     await world.engine.remove(spec.instance_id)
     await world.engine.remove(spec.instance_id)
@@ -109,14 +65,14 @@ async def test_removing_is_total_and_repeatable(world: World) -> None:
     assert await world.engine.list() == []
 
 
-async def test_what_does_not_exist_is_no_error_except_to_start(world: World) -> None:
+async def test_what_does_not_exist_is_no_error_except_to_start(world: EngineWorld) -> None:
     await world.engine.stop("f" * 64, SOON)
     assert await world.engine.logs("f" * 64, 10) == ""
     with pytest.raises(VanishedError):
         await world.engine.start("f" * 64)
 
 
-async def test_everything_of_ours_is_listed(world: World) -> None:
+async def test_everything_of_ours_is_listed(world: EngineWorld) -> None:
     running, created = await world.started(), await world.spec()
     await world.engine.create(created)
     listed = {item.instance_id: item for item in await world.engine.list()}
@@ -126,7 +82,7 @@ async def test_everything_of_ours_is_listed(world: World) -> None:
     assert len(listed) == 2
 
 
-async def test_a_missing_image_is_told_apart_and_its_network_can_be_removed(world: World) -> None:
+async def test_a_missing_image_is_told_apart_and_its_network_can_be_removed(world: EngineWorld) -> None:
     spec = await world.spec(image="clawstead-nothing:test")
     with pytest.raises(ImageMissingError):
         await world.engine.create(spec)
@@ -135,7 +91,7 @@ async def test_a_missing_image_is_told_apart_and_its_network_can_be_removed(worl
     assert await world.engine.list() == []
 
 
-async def test_a_taken_port_is_told_apart_and_the_container_stays_created(world: World) -> None:
+async def test_a_taken_port_is_told_apart_and_the_container_stays_created(world: EngineWorld) -> None:
     spec = await world.spec()
     made = await world.engine.create(spec)
     if isinstance(world.engine, FakeEngine):
@@ -145,14 +101,14 @@ async def test_a_taken_port_is_told_apart_and_the_container_stays_created(world:
     assert await world.status(spec) is Status.CREATED
 
 
-async def test_an_image_that_cannot_be_pulled_says_why(world: World) -> None:
+async def test_an_image_that_cannot_be_pulled_says_why(world: EngineWorld) -> None:
     with pytest.raises(ProvisioningError, match="cannot be pulled") as refused:
         await world.engine.pull("127.0.0.1:1/nothing:1", lambda _: None)
     assert refused.value.reason is Reason.IMAGE_MISSING
     assert await world.engine.find("127.0.0.1:1/nothing:1") is None
 
 
-async def test_an_image_is_found_by_reference_and_by_id(world: World) -> None:
+async def test_an_image_is_found_by_reference_and_by_id(world: EngineWorld) -> None:
     found = await world.engine.find(STANDIN_IMAGE)
     assert found.built_here
     assert await world.engine.find(found.digest) == found
@@ -160,7 +116,7 @@ async def test_an_image_is_found_by_reference_and_by_id(world: World) -> None:
     assert (await world.engine.create(spec)).image_digest == found.digest
 
 
-async def test_limits_of_a_running_container_are_changed_and_those_it_is_above_are_not(world: World) -> None:
+async def test_limits_of_a_running_container_are_changed_and_those_it_is_above_are_not(world: EngineWorld) -> None:
     spec = await world.started()
     made = await world.engine.inspect(spec.instance_id)
     assert made.resources == spec.resources
@@ -184,7 +140,7 @@ async def test_limits_of_a_running_container_are_changed_and_those_it_is_above_a
 
 
 async def test_a_pulled_image_is_told_of_on_the_way_and_named_by_its_id(
-    world: World, request: pytest.FixtureRequest
+    world: EngineWorld, request: pytest.FixtureRequest
 ) -> None:
     told: list[Progress] = []
     if isinstance(world.engine, FakeEngine):
@@ -208,7 +164,7 @@ async def test_a_pulled_image_is_told_of_on_the_way_and_named_by_its_id(
     assert (await world.engine.find(first)).digest == first, "the old one can still be gone back to"
 
 
-async def test_what_happens_is_told_in_order(world: World) -> None:
+async def test_what_happens_is_told_in_order(world: EngineWorld) -> None:
     told: list[EngineEvent] = []
     since = datetime.now(UTC)
 
@@ -230,15 +186,9 @@ async def test_what_happens_is_told_in_order(world: World) -> None:
     assert since - timedelta(seconds=1) < told[0].at <= told[1].at
 
 
-async def test_removing_ends_a_stop_that_waits(world: World) -> None:
-    spec = await world.spec()
-    config = world.site.instances_source / spec.instance_id / "config" / "standin"
-    config.mkdir()
-    (config / "ignore-term").touch()
-    if isinstance(world.engine, FakeEngine):
-        world.engine.ends_after = timedelta(hours=1)
-    container = await world.engine.create(spec)
-    await world.engine.start(container.id)
+async def test_removing_ends_a_stop_that_waits(world: EngineWorld) -> None:
+    spec = await world.started(ignores_term=True)
+    container = await world.engine.inspect(spec.instance_id)
     stopping = asyncio.create_task(world.engine.stop(container.id, timedelta(minutes=5)))
     await asyncio.sleep(0.3)
     assert not stopping.done()
@@ -248,17 +198,20 @@ async def test_removing_ends_a_stop_that_waits(world: World) -> None:
     assert await world.status(spec) is None
 
 
-async def test_stops_that_wait_hold_no_other_call(world: World) -> None:
-    if isinstance(world.engine, FakeEngine):
-        world.engine.ends_after = timedelta(hours=1)
-    specs = []
-    for _ in range(2):
-        spec = await world.spec()
-        config = world.site.instances_source / spec.instance_id / "config" / "standin"
-        config.mkdir()
-        (config / "ignore-term").touch()
-        await world.engine.start((await world.engine.create(spec)).id)
-        specs.append(spec)
+async def test_a_shorter_stop_ends_a_longer_one(world: EngineWorld) -> None:
+    spec = await world.started(ignores_term=True)
+    container = await world.engine.inspect(spec.instance_id)
+    stopping = asyncio.create_task(world.engine.stop(container.id, timedelta(minutes=5)))
+    await asyncio.sleep(0.3)
+    assert not stopping.done()
+    async with asyncio.timeout(10):
+        await world.engine.stop(container.id, timedelta(0))
+        await stopping
+    assert await world.status(spec) is Status.EXITED
+
+
+async def test_stops_that_wait_hold_no_other_call(world: EngineWorld) -> None:
+    specs = [await world.started(ignores_term=True) for _ in range(2)]
     containers = [await world.engine.inspect(spec.instance_id) for spec in specs]
     # More than there are threads for ordinary calls.
     stops = [asyncio.create_task(world.engine.stop(containers[n % 2].id, timedelta(minutes=5))) for n in range(20)]
@@ -271,7 +224,7 @@ async def test_stops_that_wait_hold_no_other_call(world: World) -> None:
         await asyncio.gather(*stops)
 
 
-async def test_the_last_lines_of_output_are_returned(world: World) -> None:
+async def test_the_last_lines_of_output_are_returned(world: EngineWorld) -> None:
     spec = await world.started()
     container = await world.engine.inspect(spec.instance_id)
     if isinstance(world.engine, FakeEngine):
