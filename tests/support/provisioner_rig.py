@@ -12,6 +12,7 @@ from clawstead_provisioner.app import BusPorts, EnginePorts, assemble
 from clawstead_provisioner.background import Background
 from clawstead_provisioner.engine_watch import watch_engine
 from clawstead_provisioner.image_profiles import ImageProfiles, load_profiles
+from clawstead_provisioner.orphans import Orphans
 from clawstead_provisioner.ports import Gateway
 from clawstead_provisioner.reconcile import Reconciler
 from clawstead_provisioner.settings import ProvisionerSettings
@@ -130,7 +131,8 @@ async def provisioner(
             profiles=profiles or load_profiles(configured.image_profiles_file),
         )
         async with queue:
-            sweep = Sweep(bus, engine, reconciler, queue, readiness)
+            orphans = Orphans(grace_seconds=configured.orphan_grace_seconds, most_at_once=configured.orphans_per_sweep)
+            sweep = Sweep(bus, engine, reconciler, queue, readiness, orphans=orphans)
             since = datetime.now(UTC)
             await sweep.boot()
             watch = asyncio.gather(watch_engine(engine, reconciler, sweep, readiness, since), workspaces.run())

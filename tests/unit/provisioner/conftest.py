@@ -21,5 +21,6 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         secrets=FakeSecrets(),
         profiles=PROFILES,
         installation="test",
+        orphan_grace_seconds=0,
     ) as assembled:
         yield assembled

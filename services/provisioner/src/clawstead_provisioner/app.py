@@ -21,6 +21,7 @@ from clawstead_provisioner.engine_lock import acquire_engine
 from clawstead_provisioner.engine_watch import watch_engine
 from clawstead_provisioner.image_profiles import ImageProfiles, load_profiles
 from clawstead_provisioner.observations import Observations
+from clawstead_provisioner.orphans import Orphans
 from clawstead_provisioner.port_allocation import PortTable, is_free
 from clawstead_provisioner.ports import Engine, Gateway, Images, Secrets
 from clawstead_provisioner.pulls import Pulls
@@ -91,7 +92,8 @@ async def run(service: Service, settings: ProvisionerSettings) -> None:
         )
         await publish_budget(service.bus, settings.host_name, budget)
         since = datetime.now(UTC)
-        sweep = Sweep(service.bus, engine, reconciler, queue, service.readiness)
+        orphans = Orphans(grace_seconds=settings.orphan_grace_seconds, most_at_once=settings.orphans_per_sweep)
+        sweep = Sweep(service.bus, engine, reconciler, queue, service.readiness, orphans=orphans)
         await sweep.boot()
         await service.run(
             watch_engine(engine, reconciler, sweep, service.readiness, since),

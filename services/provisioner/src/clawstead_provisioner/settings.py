@@ -49,6 +49,9 @@ class ProvisionerSettings(ServiceSettings):
     workspace_scan_seconds: float = Field(default=20, gt=0)
     """Time after which the scan of one workspace is cut off."""
     reconcile_interval_seconds: float = Field(default=60, gt=0)
+    orphan_grace_seconds: float = Field(default=300, ge=0)
+    """How long a container that nobody wants is only announced to be removed."""
+    orphans_per_sweep: int = Field(default=10, ge=1)
     engine_timeout_seconds: float = Field(default=60, gt=0)
     pull_timeout_seconds: float = Field(default=900, gt=0)
     stop_grace_seconds: int = Field(default=345, ge=0)

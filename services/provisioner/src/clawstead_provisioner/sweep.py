@@ -6,6 +6,7 @@ import contextlib
 import structlog
 
 from clawstead_provisioner.errors import EngineUnavailableError
+from clawstead_provisioner.orphans import Orphans
 from clawstead_provisioner.ports import Engine, Listed
 from clawstead_provisioner.reconcile import Reconciler
 from clawstead_provisioner.work_queue import WorkQueue
@@ -18,7 +19,6 @@ from clawstead_shared.subjects import Topic
 log = structlog.get_logger()
 
 ENGINE = "engine"
-_FEW = 3
 _BOOT_SECONDS = 60.0
 
 
@@ -26,14 +26,21 @@ class Sweep:
     """Compares all desired states with all that the engine holds."""
 
     def __init__(
-        self, reader: EventReader, engine: Engine, reconciler: Reconciler, queue: WorkQueue, readiness: Readiness
+        self,
+        reader: EventReader,
+        engine: Engine,
+        reconciler: Reconciler,
+        queue: WorkQueue,
+        readiness: Readiness,
+        *,
+        orphans: Orphans,
     ) -> None:
         self._reader = reader
         self._engine = engine
         self._reconciler = reconciler
         self._queue = queue
         self._readiness = readiness
-        self._suspects: set[str] = set()
+        self._orphans = orphans
 
     async def boot(self) -> None:
         """Look at every instance and wait for that, a minute at most: containers that start take their time.
@@ -41,7 +48,9 @@ class Sweep:
         Raises:
             TransientError: the bus did not answer.
         """
-        self._reconciler.restore(await self._reader.snapshot(Topic.OBSERVED))
+        observed = await self._reader.snapshot(Topic.OBSERVED)
+        self._orphans.know(observed.keys())
+        self._reconciler.restore(observed)
         submitted = await self.once(everything=True)
         if submitted:
             await asyncio.wait(submitted, timeout=_BOOT_SECONDS)
@@ -66,7 +75,8 @@ class Sweep:
         }
         listed = await self._listed()
         if listed is not None:
-            self._judge_orphans(set(desired), set(listed))
+            for instance_id in self._orphans.judge(desired.keys(), listed.keys()):
+                self._reconciler.condemn(instance_id)
         return [
             self._queue.submit(instance_id)
             for instance_id, wanted in desired.items()
@@ -81,18 +91,3 @@ class Sweep:
             return None
         self._readiness.met(ENGINE)
         return {item.instance_id: item for item in listed}
-
-    def _judge_orphans(self, desired: set[str], held: set[str]) -> None:
-        orphans = held - desired
-        if orphans and (not desired or len(orphans) > max(_FEW, len(held) // 2)):
-            # A bus that lost its messages must not cost customers their containers.
-            log.error(
-                "too many containers without a desired state, none is removed: restore the bus or have the API resync",
-                orphans=len(orphans),
-                containers=len(held),
-            )
-            orphans = set()
-        # Only what two looks in a row found nobody asking for: the bus may just be behind.
-        for instance_id in orphans & self._suspects:
-            self._reconciler.condemn(instance_id)
-        self._suspects = orphans

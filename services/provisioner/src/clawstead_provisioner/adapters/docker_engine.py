@@ -16,18 +16,19 @@ from clawstead_provisioner.adapters.docker_calls import DockerCalls, Lane, expla
 from clawstead_provisioner.adapters.docker_events import container_events
 from clawstead_provisioner.adapters.docker_objects import (
     container_document,
+    is_ours,
     network_labels,
     read_container,
     read_listed,
 )
 from clawstead_provisioner.adapters.docker_pull import pull_image, refused
 from clawstead_provisioner.adapters.docker_resize import resize
+from clawstead_provisioner.adapters.docker_strangers import Strangers
 from clawstead_provisioner.crashpoints import Place, crashpoint
 from clawstead_provisioner.errors import ProvisioningError, VanishedError
 from clawstead_provisioner.ports import Container, EngineEvent, Listed, LocalImage
 from clawstead_provisioner.spec import INSTALLATION_LABEL, INSTANCE_LABEL, ContainerSpec, Resources, object_name
 from clawstead_shared.events import Progress, Reason
-from clawstead_shared.ids import is_instance_id
 
 _NOT_MODIFIED, _CONFLICT = 304, 409
 _MARGIN_SECONDS = 30.0
@@ -42,6 +43,7 @@ class DockerEngine:
     def __init__(self, installation: str, *, timeout_seconds: float = 60, pull_timeout_seconds: float = 900) -> None:
         self._installation = installation
         self._calls = DockerCalls(timeout_seconds=timeout_seconds)
+        self._strangers = Strangers()
         self._pull_timeout = pull_timeout_seconds
 
     async def create(self, spec: ContainerSpec) -> Container:
@@ -99,14 +101,18 @@ class DockerEngine:
 
     async def list(self) -> list[Listed]:
         """See ``Engine.list``."""
-        filters = {"label": [f"{INSTALLATION_LABEL}={self._installation}", INSTANCE_LABEL]}
+        filters = {"label": [f"{INSTALLATION_LABEL}={self._installation}"]}
 
         def listed(client: APIClient) -> list[Listed]:
-            found = {item.instance_id: item for item in map(read_listed, client.containers(all=True, filters=filters))}
-            for network in client.networks(filters=filters):
-                instance_id = network["Labels"][INSTANCE_LABEL]
-                found.setdefault(instance_id, Listed(instance_id))
-            return [item for item in found.values() if is_instance_id(item.instance_id)]
+            containers, networks = client.containers(all=True, filters=filters), client.networks(filters=filters)
+            ours = [document for document in containers if is_ours(document)]
+            bridges = [document for document in networks if is_ours(document)]
+            self._strangers.report(containers + networks, ours + bridges)
+            found = {
+                network["Labels"][INSTANCE_LABEL]: Listed(network["Labels"][INSTANCE_LABEL]) for network in bridges
+            }
+            found.update((item.instance_id, item) for item in map(read_listed, ours))
+            return list(found.values())
 
         return await self._calls.run("list", listed)
 

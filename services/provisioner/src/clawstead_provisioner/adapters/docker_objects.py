@@ -14,6 +14,7 @@ from clawstead_provisioner.spec import (
     PORT_LABEL,
     ContainerSpec,
     Resources,
+    object_name,
 )
 from clawstead_shared.ids import is_instance_id
 
@@ -106,6 +107,19 @@ def read_container(document: dict[str, Any]) -> Container:
         image_reference=labels.get(IMAGE_LABEL, ""),
         image_revision=int(labels.get(IMAGE_REVISION_LABEL, 0)),
     )
+
+
+def is_ours(document: dict[str, Any]) -> bool:
+    """Say whether a listed container or network is what its label says: named after its instance."""
+    instance_id = document["Labels"].get(INSTANCE_LABEL, "")
+    return is_instance_id(instance_id) and names_of(document) == [object_name(instance_id)]
+
+
+def names_of(document: dict[str, Any]) -> list[str]:
+    """Return the names of a listed container or network."""
+    # A container's begin with a slash; those of links have a second one.
+    names = document.get("Names") or ["/" + document.get("Name", "")]
+    return [name[1:] for name in names if name.count("/") == 1]
 
 
 def read_listed(document: dict[str, Any]) -> Listed:
