@@ -129,6 +129,9 @@ class FakeEngine:
             self._tell(container, Happening.DESTROYED)
         self.networks.discard(instance_id)
 
+    async def ping(self) -> None:
+        await self._called("ping")
+
     async def inspect(self, instance_id: str) -> Container | None:
         await self._called("inspect")
         container = self.containers.get(instance_id)

@@ -56,4 +56,4 @@ def changed(desired: Desired, generation: int, state: DesiredState) -> Desired:
 
 def containers(docker_client: Any, desired: Desired) -> list[Any]:
     mine = {"label": f"ing.clawstead.instance={desired.instance_id}"}
-    return list(docker_client.containers.list(all=True, filters=mine))
+    return list(docker_client.containers.list(all=True, filters=mine, ignore_removed=True))

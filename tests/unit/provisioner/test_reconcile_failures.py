@@ -195,8 +195,31 @@ async def test_an_engine_outage_fails_what_is_new_and_leaves_what_runs(rig: Rig)
     rig.engine.available = True
     await rig.sweep.once()
     assert rig.readiness.waiting == {}
-    await rig.want(new.model_copy(update={"generation": 2}))
     await rig.until(new.instance_id, Phase.RUNNING)
+
+
+async def test_after_a_long_outage_nothing_waits_for_its_next_attempt(rig: Rig) -> None:
+    rig.engine.available = False
+    new = wanted()
+    for _ in range(10):
+        await rig.want(new)
+    rig.engine.available = True
+    await rig.sweep.once()
+    await rig.until(new.instance_id, Phase.RUNNING)
+
+
+async def test_an_end_that_was_told_before_the_engine_went_away_is_said(rig: Rig) -> None:
+    desired, _ = await running(rig)
+    container = rig.engine.containers[desired.instance_id]
+    rig.engine.end(container, 143)
+    rig.engine.available = False
+    observed = await rig.until(desired.instance_id, Phase.FAILED)
+    assert observed.reason is Reason.ENGINE_UNAVAILABLE
+    assert observed.exit is not None
+    assert observed.exit.code == 143
+    rig.engine.available = True
+    await rig.sweep.once()
+    await rig.until(desired.instance_id, Phase.RUNNING)
 
 
 async def test_a_config_that_the_gateway_would_refuse_starts_no_container(rig: Rig) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from clawstead_provisioner.engine_watch import watch_answers
 from clawstead_provisioner.ports import Status
 from clawstead_shared.events import DesiredState, Phase
 from clawstead_shared.subjects import Topic
@@ -121,6 +122,21 @@ async def test_a_boot_during_an_outage_of_the_engine_says_what_it_waits_for(rig:
     rig.engine.available = True
     await rig.sweep.once()
     assert rig.readiness.waiting == {}
+
+
+async def test_an_engine_that_hangs_is_noticed_though_its_events_are_just_silent(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clawstead_provisioner.engine_watch._PING_PAUSE_SECONDS", 0.01)
+    watching = asyncio.create_task(watch_answers(rig.engine, rig.sweep, rig.readiness))
+    await wait_until(lambda: "ping" in rig.engine.calls)
+    assert rig.readiness.waiting == {}
+    rig.engine.available = False
+    await wait_until(lambda: "engine" in rig.readiness.waiting)
+    rig.engine.available = True
+    await wait_until(lambda: rig.readiness.waiting == {})
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
 
 
 async def test_an_own_stop_told_late_is_not_taken_for_a_crash(rig: Rig) -> None:

@@ -18,7 +18,7 @@ from clawstead_provisioner.config_schema import load_schema
 from clawstead_provisioner.crashpoints import Place, arm, crashpoint
 from clawstead_provisioner.deadlines import Deadlines
 from clawstead_provisioner.engine_lock import acquire_engine
-from clawstead_provisioner.engine_watch import watch_engine
+from clawstead_provisioner.engine_watch import watch_answers, watch_engine
 from clawstead_provisioner.image_profiles import ImageProfiles, load_profiles
 from clawstead_provisioner.observations import Observations
 from clawstead_provisioner.orphans import Orphans
@@ -97,6 +97,7 @@ async def run(service: Service, settings: ProvisionerSettings) -> None:
         await sweep.boot()
         await service.run(
             watch_engine(engine, reconciler, sweep, service.readiness, since),
+            watch_answers(engine, sweep, service.readiness),
             sweep.run(settings.reconcile_interval_seconds),
             workspaces.run(),
             keep_budget_published(service.bus, settings.host_name, budget),

@@ -1,6 +1,7 @@
 """Hears what the engine tells, for as long as it tells; after every gap everything is looked at."""
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 
 import structlog
@@ -16,6 +17,7 @@ log = structlog.get_logger()
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10.0
+_PING_PAUSE_SECONDS = 5.0
 
 
 async def watch_engine(
@@ -41,3 +43,23 @@ async def watch_engine(
             await sweep.once()
         except TransientError as error:
             log.warning("sweep failed", error=str(error))
+
+
+async def watch_answers(engine: Engine, sweep: Sweep, readiness: Readiness) -> None:
+    """Ask the engine for ever whether it answers: one that hangs keeps the event stream open, and tells nothing."""
+    silent = False
+    while True:
+        await asyncio.sleep(_PING_PAUSE_SECONDS)
+        try:
+            await engine.ping()
+        except EngineUnavailableError as error:
+            readiness.unmet(ENGINE, error.message)
+            if not silent:
+                log.warning("engine does not answer", error=error.message)
+            silent = True
+            continue
+        if silent:
+            log.info("engine answers again")
+            with contextlib.suppress(TransientError):  # the timer looks again
+                await sweep.once()
+        silent = False

@@ -155,6 +155,10 @@ class Engine(Protocol):
         """Return the last lines of a container's output, oldest first; empty if there is none."""
         ...
 
+    async def ping(self) -> None:
+        """Return if the engine answers, within seconds and whatever other calls wait for."""
+        ...
+
     def events(self, since: datetime) -> AsyncIterator[EngineEvent]:
         """Yield what happens to our containers, from ``since`` on. Ends when the engine ends the stream.
 

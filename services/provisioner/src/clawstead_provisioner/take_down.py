@@ -23,6 +23,7 @@ log = structlog.get_logger()
 _STOP = "stop"
 _STOP_RETRY_SECONDS = 5.0
 _STOP_LOOK = timedelta(seconds=1)
+_OUTAGE_PAUSE_SECONDS = 15.0
 _LOG_LINES = 60
 _UNTOUCHED_BY_OUTAGE = frozenset({Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.STOPPED, Phase.DELETING})
 
@@ -185,23 +186,30 @@ async def fail(work: Work, error: ProvisioningError) -> None:
     What runs already, runs on: then only the reason is told.
     """
     memory, container, last = work.memory, work.container, work.memory.last
-    delay = memory.hold(work.desired.generation)
+    log.warning("instance failed", instance_id=work.instance_id, reason=error.reason, detail=error.message)
+    outage = isinstance(error, EngineUnavailableError)
+    # Of an outage nothing is held back: when the engine returns, everything is looked at at once.
+    delay = _OUTAGE_PAUSE_SECONDS if outage else memory.hold(work.desired.generation)
     if not error.final:
         work.tools.queue.submit_after(delay, work.instance_id)
-    log.warning("instance failed", instance_id=work.instance_id, reason=error.reason, detail=error.message)
     if last is not None and work.tools.patience.deadlines.passed(memory):
         await _say_late(work, last, error.message)
     elif _said_late(work):
         return
-    elif isinstance(error, EngineUnavailableError):
-        # An outage says nothing about a container that may run very well.
-        if last is None or last.phase not in _UNTOUCHED_BY_OUTAGE:
-            await work.say(Phase.FAILED, reason=error.reason, message=error.message)
+    elif outage:
+        await _say_outage(work, error)
     elif container is not None and container.active and (phase := _serving(work, container)) is not None:
         await work.say(phase, started=True, reason=error.reason, message=error.message)
     else:
         await _clean_up(work)
         await work.say(Phase.FAILED, reason=error.reason, message=error.message)
+
+
+async def _say_outage(work: Work, error: ProvisioningError) -> None:
+    memory, last = work.memory, work.memory.last
+    # An outage says nothing about a container that may run very well, unless its end was told.
+    if last is None or last.phase not in _UNTOUCHED_BY_OUTAGE or (memory.exit and last.phase in _SERVING):
+        await work.say(Phase.FAILED, reason=error.reason, message=error.message, exit_cause=memory.exit)
 
 
 def _serving(work: Work, container: Container) -> Phase | None:

@@ -34,6 +34,7 @@ class Lane(Enum):
     NORMAL = "engine"
     STOPS = "engine-stops"
     PULLS = "engine-pulls"
+    PING = "engine-ping"
 
 
 _THREADS = {
@@ -41,6 +42,7 @@ _THREADS = {
     Lane.NORMAL: max(4, 2 * (os.cpu_count() or 1)),
     Lane.STOPS: 64,
     Lane.PULLS: 2,
+    Lane.PING: 1,
 }
 
 

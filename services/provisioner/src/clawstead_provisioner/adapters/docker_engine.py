@@ -33,6 +33,7 @@ from clawstead_shared.events import Progress, Reason
 _NOT_MODIFIED, _CONFLICT = 304, 409
 _MARGIN_SECONDS = 30.0
 """What a stop may take beyond its grace: the kill, and the engine's own work."""
+_PING_SECONDS = 5.0
 _REMOVAL_SECONDS = 20.0
 _REMOVAL_POLL_SECONDS = 0.05
 
@@ -127,6 +128,10 @@ class DockerEngine:
             return output.decode(errors="replace")
 
         return await self._calls.run("logs", logs)
+
+    async def ping(self) -> None:
+        """See ``Engine.ping``."""
+        await self._calls.run("ping", APIClient.ping, lane=Lane.PING, timeout_seconds=_PING_SECONDS)
 
     def events(self, since: datetime) -> AsyncIterator[EngineEvent]:
         """See ``Engine.events``."""
