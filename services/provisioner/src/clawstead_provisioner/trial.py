@@ -11,6 +11,7 @@ Each returns whether to look again at once.
 
 import structlog
 
+from clawstead_provisioner.crashpoints import Place, crashpoint
 from clawstead_provisioner.errors import ProvisioningError
 from clawstead_provisioner.gateway_log import complaint
 from clawstead_provisioner.pulls import Waiter, only_local
@@ -34,6 +35,7 @@ async def fetch(work: Work) -> bool:
         return True
 
     def pulled(digest: str) -> None:
+        crashpoint(Place.IMAGE_RESOLVED)
         memory.resolved = wanted.model_copy(update={"digest": digest})
 
     tools.pulls.request(wanted.reference, work.instance_id, Waiter(pulled, work.look_again))
@@ -60,6 +62,7 @@ async def keep_state(work: Work) -> bool:
         else:
             new = Trial(good=good, candidate=candidate)
             await work.tools.snapshots.take(work.instance_id, new)
+            crashpoint(Place.STATE_KEPT)
             work.memory.trial = new
     except ProvisioningError as error:
         log.warning("state not kept", instance_id=work.instance_id, error=error.message)
@@ -89,6 +92,7 @@ async def report_on_trial(work: Work) -> bool:
 async def confirm(work: Work) -> bool:
     """End the trial: what serves now is good, and the state from before is no longer needed."""
     await work.tools.snapshots.drop(work.instance_id)
+    crashpoint(Place.UPDATE_CONFIRMED)
     work.memory.trial = work.rejected = None
     await work.say(Phase.RUNNING, started=True)
     return True
@@ -128,6 +132,7 @@ async def reject_for(work: Work, how: str) -> bool:
     log.warning("update rolled back", instance_id=work.instance_id, detail=message)
     # Written before it is said: whoever goes on after a crash here must not try the image again.
     await _note(work, trial.model_copy(update={"failure": message}))
+    crashpoint(Place.CANDIDATE_GIVEN_UP)
     work.rejected = work.rejected_now()
     work.memory.end_noted()
     await work.say(Phase.UPDATING, unasked=0, reason=Reason.UPDATE_ROLLED_BACK, message=message, exit_cause=cause)
@@ -144,6 +149,7 @@ async def roll_back(work: Work) -> bool:
     if work.container is not None and work.container.active:
         await tools.engine.stop(work.container.id, tools.patience.give_up)
     await tools.snapshots.restore(work.instance_id)
+    crashpoint(Place.STATE_RESTORED)
     memory.trial = memory.trial.model_copy(update={"restored": True})
     await tools.engine.remove(work.instance_id)
     work.container = None
@@ -156,6 +162,7 @@ async def finish_rollback(work: Work) -> bool:
     if said is None or said.rejected != work.rejected:
         await work.say(Phase.STARTING, started=True)
     await work.tools.snapshots.drop(work.instance_id)
+    crashpoint(Place.WAY_BACK_ENDED)
     work.memory.trial = None
     return True
 
