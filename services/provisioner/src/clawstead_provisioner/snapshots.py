@@ -37,6 +37,8 @@ _CACHE = frozenset({"cache"})
 """Left out: OpenClaw makes it anew, and it is most of the volume (openclaw.md, section 5)."""
 _LONGEST_SECONDS = 60.0
 """The gateway is down for as long as it is copied."""
+_DEADLINE_SECONDS = 2 * _LONGEST_SECONDS
+"""For a disk that hangs, which nothing else ends."""
 _SPARE_BYTES = 16 * 1024 * 1024
 
 T = TypeVar("T")
@@ -102,7 +104,12 @@ class Snapshots:
             with explained():
                 return work(self._root / instance_id)
 
-        return await asyncio.wrap_future(self._threads.submit(guarded))
+        running = asyncio.wrap_future(self._threads.submit(guarded))
+        try:
+            return await asyncio.wait_for(running, _DEADLINE_SECONDS)
+        except TimeoutError as error:
+            message = f"the disk of the instances did not answer within {_DEADLINE_SECONDS:.0f} s"
+            raise ProvisioningError(Reason.STORAGE_UNUSABLE, message) from error
 
     @staticmethod
     def _read(directory: Path) -> Trial | None:
