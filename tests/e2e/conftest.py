@@ -44,6 +44,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, engine: Engine, spans: Sp
         data_dir,
         image=STANDIN_IMAGE,
         CLAWSTEAD_INSTALLATION=f"{INSTALLATION}-{data_dir.name}",
+        CLAWSTEAD_PROBATION_SECONDS="3",
         OTEL_EXPORTER_OTLP_ENDPOINT=spans.endpoint,
     )
     try:

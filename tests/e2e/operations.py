@@ -40,6 +40,21 @@ class Operations:
             response = await self.client.api("POST", f"/instances/{instance_id}/{command}")
         assert response.status_code == 202, response.text
 
+    async def post(self, instance_id: str, order: str, **body: Any) -> None:
+        """Give an order that has a body; it is finished by the bus."""
+        response = await self.client.api("POST", f"/instances/{instance_id}/{order}", json=body or None)
+        assert response.status_code == 202, response.text
+
+    async def confirmed(self, instance_id: str, *, timeout: float) -> dict[str, Any]:
+        """Wait until the newest generation runs, and nothing is on trial any more."""
+
+        async def check() -> dict[str, Any] | None:
+            body = await self.client.instance(instance_id)
+            caught_up = body["observed_generation"] == body["generation"]
+            return body if caught_up and body["phase"] == "running" and body["progress"] is None else None
+
+        return await wait_until(check, timeout=timeout, what=f"{instance_id} confirmed")
+
     async def reached(self, instance_id: str, phase: str, *, timeout: float = 60) -> dict[str, Any]:
         """Wait until the newest generation has reached ``phase``."""
 

@@ -1,0 +1,106 @@
+"""What owners and operators change about running instances, end to end, with the stand-in gateway."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Iterator
+
+import docker
+import psutil
+import pytest
+
+from tests.e2e.engine import Engine
+from tests.e2e.operations import Operations
+from tests.support.standin_versions import StandinVersions
+from tests.support.wait import wait_until
+
+_PROBATION_SECONDS = 40
+
+
+@pytest.fixture
+def versions() -> Iterator[StandinVersions]:
+    client = docker.from_env(timeout=60)
+    versions = StandinVersions(client)
+    yield versions
+    versions.close()
+    client.close()
+
+
+async def test_an_update_keeps_everything_but_the_image_and_a_bad_one_goes_back(
+    operations: Operations, engine: Engine, versions: StandinVersions
+) -> None:
+    instance_id = await operations.create(name="updated")
+    before = await operations.reached(instance_id, "running")
+    config = operations.platform.data_dir / "instances" / instance_id / "config"
+    (config / "mine.txt").write_text("mine")
+
+    good = versions.make("version two")
+    await operations.post(instance_id, "update", image=good)
+    await operations.serves(instance_id, 200, "version two")
+    after = await operations.confirmed(instance_id, timeout=_PROBATION_SECONDS)
+    assert (after["port"], after["gateway_token"]) == (before["port"], before["gateway_token"])
+    assert after["running_image"]["reference"] == good
+    assert (config / "mine.txt").read_text() == "mine"
+
+    bad = versions.make_broken()
+    await operations.post(instance_id, "update", image=bad)
+    back = await operations.confirmed(instance_id, timeout=_PROBATION_SECONDS)
+    assert back["reason"] == "update_rolled_back"
+    assert back["rejected_image"]["reference"] == bad
+    assert "broken version" in back["rejected_image"]["message"]
+    assert back["running_image"]["reference"] == good
+    await operations.serves(instance_id, 200, "version two")
+    assert not (config / "migrated").exists()
+    engine.container(instance_id)
+
+
+async def test_a_staged_update_stops_at_its_canary(operations: Operations, versions: StandinVersions) -> None:
+    ids = await asyncio.gather(*(operations.create(name=f"fleet {number}") for number in range(3)))
+    await asyncio.gather(*(operations.reached(instance_id, "running") for instance_id in ids))
+    bad = versions.make_broken()
+    result = await asyncio.to_thread(operations.platform.run, "update", "--all", "--yes", "--image", bad, "--json")
+    assert result.returncode != 0, result.stdout
+    touched = [(await operations.client.instance(instance_id))["image"] == bad for instance_id in ids]
+    assert sum(touched) == 1
+    assert json.loads(result.stdout)
+    for instance_id in ids:
+        await operations.serves(instance_id, 200)
+
+
+async def test_a_rotated_token_replaces_the_old_one(operations: Operations, engine: Engine) -> None:
+    instance_id = await operations.create(name="rotated")
+    old = (await operations.reached(instance_id, "running"))["gateway_token"]
+    await operations.post(instance_id, "rotate-token")
+    new = (await operations.reached(instance_id, "running"))["gateway_token"]
+    environment = engine.container(instance_id).attrs["Config"]["Env"]
+    assert new != old
+    assert any(new in variable for variable in environment)
+    assert not any(old in variable for variable in environment)
+
+
+async def test_another_plan_changes_the_limits_while_the_gateway_runs(operations: Operations, engine: Engine) -> None:
+    instance_id = await operations.create(name="grows", plan="free")
+    await operations.reached(instance_id, "running")
+    before = engine.container(instance_id)
+    response = await operations.client.api("PATCH", f"/instances/{instance_id}", json={"plan": "pro"})
+    assert response.status_code == 202, response.text
+    after = await operations.reached(instance_id, "running")
+    container = engine.container(instance_id)
+    assert (container.id, container.attrs["State"]["StartedAt"]) == (before.id, before.attrs["State"]["StartedAt"])
+    assert container.attrs["HostConfig"]["Memory"] == 2 * 1024**3
+    assert [warning["code"] for warning in after["warnings"]] == ["restart_pending"]
+
+
+async def test_a_forced_delete_works_while_the_provisioner_hangs(operations: Operations) -> None:
+    instance_id = await operations.create(name="forced")
+    await operations.reached(instance_id, "running")
+    provisioner = psutil.Process(operations.platform.pid("provisioner"))
+    provisioner.send_signal(signal.SIGSTOP)
+    try:
+        response = await operations.client.api("DELETE", f"/instances/{instance_id}", params={"force": "true"})
+        assert response.status_code == 202, response.text
+        assert (await operations.client.api("GET", f"/instances/{instance_id}")).status_code == 404
+    finally:
+        provisioner.send_signal(signal.SIGCONT)
+    await wait_until(lambda: not (operations.platform.data_dir / "instances" / instance_id).exists(), timeout=30)
+    await operations.gone(instance_id)
