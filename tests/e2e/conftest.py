@@ -1,6 +1,7 @@
 """One platform for the whole session, and a clean machine after it."""
 
 import subprocess
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,8 +12,6 @@ from tests.e2e.operations import Operations
 from tests.e2e.platform import Platform
 from tests.e2e.spans import SpanCollector
 from tests.support.factories import STANDIN_IMAGE
-
-INSTALLATION = "e2e"
 
 
 def require_image(tag: str) -> None:
@@ -40,10 +39,12 @@ def spans() -> Iterator[SpanCollector]:
 def platform(tmp_path_factory: pytest.TempPathFactory, engine: Engine, spans: SpanCollector) -> Iterator[Platform]:
     require_image(STANDIN_IMAGE)
     data_dir: Path = tmp_path_factory.mktemp("clawstead")
+    # Of its own: two runs on one engine must not take each other's containers for their own.
+    installation = f"e2e-{uuid.uuid4().hex[:12]}"
     platform = Platform(
         data_dir,
         image=STANDIN_IMAGE,
-        CLAWSTEAD_INSTALLATION=f"{INSTALLATION}-{data_dir.name}",
+        CLAWSTEAD_INSTALLATION=installation,
         CLAWSTEAD_PROBATION_SECONDS="3",
         OTEL_EXPORTER_OTLP_ENDPOINT=spans.endpoint,
     )
@@ -52,7 +53,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, engine: Engine, spans: Sp
         yield platform
     finally:
         platform.down()
-        engine.remove_leftovers(f"{INSTALLATION}-{data_dir.name}")
+        engine.remove_leftovers(installation)
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ async def test_an_update_keeps_everything_but_the_image_and_a_bad_one_goes_back(
     await operations.serves(instance_id, 200, "version two")
     after = await operations.confirmed(instance_id, timeout=_PROBATION_SECONDS)
     assert (after["port"], after["gateway_token"]) == (before["port"], before["gateway_token"])
+    assert after["rejected_image"] is None, after["rejected_image"]
     assert after["running_image"]["reference"] == good
     assert (config / "mine.txt").read_text() == "mine"
 
