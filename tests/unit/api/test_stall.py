@@ -70,8 +70,8 @@ def test_a_change_that_nobody_takes_up_is_stalled_also_when_it_runs() -> None:
         (Phase.PROVISIONING, 590, 610),
         (Phase.STARTING, 230, 250),
         (Phase.UPDATING, 590, 610),
-        (Phase.STOPPING, 110, 130),
-        (Phase.DELETING, 110, 130),
+        (Phase.STOPPING, 470, 490),
+        (Phase.DELETING, 230, 250),
     ],
 )
 def test_a_phase_on_the_way_has_a_deadline(phase: Phase, within: float, beyond: float) -> None:

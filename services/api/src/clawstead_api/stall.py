@@ -14,10 +14,10 @@ TAKEN_UP = timedelta(seconds=60)
 _ON_THE_WAY = {
     Phase.PROVISIONING: timedelta(minutes=10),
     Phase.UPDATING: timedelta(minutes=10),
-    Phase.STOPPING: timedelta(minutes=2),
-    Phase.DELETING: timedelta(minutes=2),
+    Phase.STOPPING: timedelta(minutes=8),
+    Phase.DELETING: timedelta(minutes=4),
 }
-"""How long each phase may go without a step forward; the provisioner's own deadlines are shorter."""
+"""How long each phase may go without a step forward: longer than a provisioner at work lets it."""
 _FORCE = "if it stays so, delete the instance with force=true"
 
 
