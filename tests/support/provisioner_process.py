@@ -36,6 +36,12 @@ class ProvisionerProcess:
             command = [sys.executable, "-m", "clawstead_provisioner"]
             self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
 
+    @property
+    def pid(self) -> int:
+        """The number of the running process."""
+        assert self._process
+        return self._process.pid
+
     async def ready(self) -> None:
         """Wait until it reports ready."""
 
