@@ -32,6 +32,7 @@ class EngineDouble:
         app = web.Application()
         for prefix in ("", "/v{version}"):
             app.router.add_get(f"{prefix}/version", self._version)
+            app.router.add_get(f"{prefix}/_ping", self._ping)
             app.router.add_get(f"{prefix}/containers/json", self._containers)
             app.router.add_get(f"{prefix}/containers/{{name}}/json", self._container)
             app.router.add_get(f"{prefix}/networks", self._networks)
@@ -91,6 +92,9 @@ class EngineDouble:
 
     async def _version(self, _: web.Request) -> web.Response:
         return web.json_response({"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"})
+
+    async def _ping(self, _: web.Request) -> web.Response:
+        return web.Response(text="OK")
 
     async def _containers(self, _: web.Request) -> web.Response:
         self.lists += 1

@@ -130,6 +130,19 @@ def explanation_of(error: APIError) -> str:
     return str(error.explanation or error)
 
 
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """Take a refusal of what an engine never refuses for an engine that does not work.
+
+    Raises:
+        EngineUnavailableError: it refused.
+    """
+    try:
+        yield
+    except APIError as error:
+        raise EngineUnavailableError(explanation_of(error)[:200]) from error
+
+
 def refusal(error: APIError, image: str = "") -> Exception:
     """Return what a refusal means; the engine's status codes mislead, its text does not."""
     text = explanation_of(error)

@@ -12,7 +12,7 @@ from docker import APIClient
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
-from clawstead_provisioner.adapters.docker_calls import DockerCalls, Lane, explanation_of, refusal, status_of
+from clawstead_provisioner.adapters.docker_calls import DockerCalls, Lane, answering, explanation_of, refusal, status_of
 from clawstead_provisioner.adapters.docker_events import container_events
 from clawstead_provisioner.adapters.docker_objects import (
     container_document,
@@ -105,7 +105,8 @@ class DockerEngine:
         filters = {"label": [f"{INSTALLATION_LABEL}={self._installation}"]}
 
         def listed(client: APIClient) -> list[Listed]:
-            containers, networks = client.containers(all=True, filters=filters), client.networks(filters=filters)
+            with answering():
+                containers, networks = client.containers(all=True, filters=filters), client.networks(filters=filters)
             ours = [document for document in containers if is_ours(document)]
             bridges = [document for document in networks if is_ours(document)]
             self._strangers.report(containers + networks, ours + bridges)
@@ -131,7 +132,7 @@ class DockerEngine:
 
     async def ping(self) -> None:
         """See ``Engine.ping``."""
-        await self._calls.run("ping", APIClient.ping, lane=Lane.PING, timeout_seconds=_PING_SECONDS)
+        await self._calls.run("ping", _ping, lane=Lane.PING, timeout_seconds=_PING_SECONDS)
 
     def events(self, since: datetime) -> AsyncIterator[EngineEvent]:
         """See ``Engine.events``."""
@@ -268,6 +269,11 @@ def _find(client: APIClient, image: str) -> LocalImage | None:
         raise refusal(error, image) from error
     labels = found["Config"].get("Labels") or {}
     return LocalImage(found["Id"], built_here=not found.get("RepoDigests"), labels=dict(labels))
+
+
+def _ping(client: APIClient) -> None:
+    with answering():
+        client.ping()
 
 
 def _name_taken(kind: str, name: str) -> ProvisioningError:
