@@ -151,7 +151,7 @@ async def test_a_full_disk_leaves_no_half_of_it(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("clawstead_provisioner.tree_copy.os.sendfile", full)
+    monkeypatch.setattr("clawstead_provisioner.trees.os.sendfile", full)
     with pytest.raises(ProvisioningError) as refused:
         await snapshots.take(INSTANCE, TRIAL)
     assert refused.value.reason is Reason.DISK_FULL

@@ -12,7 +12,6 @@ Every call may be cut off anywhere and repeated.
 import asyncio
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from clawstead_provisioner.daemon_pool import DaemonPool
 from clawstead_provisioner.errors import ProvisioningError
 from clawstead_provisioner.files import replace_files
 from clawstead_provisioner.storage import APPLIED_FILE, STATE_DIRECTORIES, explained, opened_directory
-from clawstead_provisioner.tree_copy import Bounds, copy_tree, tree_bytes
+from clawstead_provisioner.trees import Bounds, copy_tree, remove_tree, tree_bytes
 from clawstead_provisioner.versions import Trial
 from clawstead_shared.events import Reason
 
@@ -138,7 +137,7 @@ class Snapshots:
 
     def _take(self, directory: Path, trial: Trial) -> None:
         new = directory / _NEW
-        _remove(new)
+        remove_tree(new)
         new.mkdir(mode=0o700)
         try:
             bounds = _bounds()
@@ -154,7 +153,7 @@ class Snapshots:
             self._drop(directory)
             new.rename(directory / _SNAPSHOT)
         except BaseException:
-            _remove(new)
+            remove_tree(new)
             raise
         _sync(directory)
 
@@ -165,23 +164,23 @@ class Snapshots:
             # In the snapshot is what was not put back yet; whatever has its place in the meantime is worth nothing.
             if not os.path.lexists(snapshot / name):
                 continue
-            _remove(old)
+            remove_tree(old)
             old.mkdir(mode=0o700)
             with contextlib.suppress(FileNotFoundError):
                 (directory / name).rename(old / name)
             (snapshot / name).rename(directory / name)
             _sync(snapshot)
             _sync(directory)
-        _remove(old)
+        remove_tree(old)
 
     @staticmethod
     def _drop(directory: Path) -> None:
-        _remove(directory / _OLD)
+        remove_tree(directory / _OLD)
         # Renamed first: a half removed one must not be taken for a whole one.
         with contextlib.suppress(FileNotFoundError):
             (directory / _SNAPSHOT).rename(directory / _OLD)
             _sync(directory)
-        _remove(directory / _OLD)
+        remove_tree(directory / _OLD)
 
 
 def _bounds() -> Bounds:
@@ -191,12 +190,6 @@ def _bounds() -> Bounds:
 def _note(directory: Path, trial: Trial) -> None:
     with opened_directory(directory) as handle:
         replace_files(handle, {_TRIAL_FILE: trial.model_dump_json(exclude={"restored"}).encode()})
-
-
-def _remove(path: Path) -> None:
-    # Works on directory handles and follows no link.
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(path)
 
 
 def _sync(path: Path) -> None:

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from clawstead_provisioner.daemon_pool import DaemonPool
 from clawstead_provisioner.errors import ProvisioningError
 from clawstead_provisioner.files import replace_files
 from clawstead_provisioner.image_profiles import ImageProfile
+from clawstead_provisioner.trees import remove_tree
 from clawstead_shared.errors import TransientError
 from clawstead_shared.events import Reason
 
@@ -140,9 +140,7 @@ class Storage:
                 replace_files(own, {APPLIED_FILE: files.applied.encode()})
 
     def _remove(self, instance_id: str) -> None:
-        # Works on directory handles and follows no link.
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self._root / instance_id)
+        remove_tree(self._root / instance_id)
 
 
 def _own_directory(path: Path, uid: int) -> None:

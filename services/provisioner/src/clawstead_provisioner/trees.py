@@ -1,10 +1,12 @@
-"""Copies a directory that somebody else may write to: through open handles, following no link, owners kept."""
+"""Copies and removes directories that somebody else filled: through open handles, following no link."""
 
 import contextlib
+import errno
 import os
 import stat
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from clawstead_provisioner.errors import ProvisioningError
 from clawstead_shared.events import Reason
@@ -26,7 +28,7 @@ class Bounds:
 
 
 def copy_tree(source: int, target: int, bounds: Bounds) -> None:
-    """Copy what is in the open directory ``source`` into the empty open directory ``target``, durably.
+    """Copy what is in the open directory ``source`` into the empty open directory ``target``, durably, owners kept.
 
     Regular files, directories and links are copied as such; sockets, pipes and devices mean nothing once their
     process has ended, and are left out.
@@ -48,10 +50,70 @@ def tree_bytes(source: int, bounds: Bounds) -> int:
     return _measure(source, bounds, 0, bounds.skipped)
 
 
+def remove_tree(path: Path) -> None:
+    """Remove a directory and all that is in it, however deep; none is success.
+
+    Raises:
+        OSError: what the file system says.
+    """
+    # ``shutil.rmtree`` calls itself for each level, so a thousand nested directories would stand for ever.
+    try:
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        moved = 0
+        while names := _names(top):
+            for name in names:
+                moved = _remove_entry(name, top, moved)
+    finally:
+        os.close(top)
+    path.rmdir()
+
+
+def _remove_entry(name: str, top: int, moved: int) -> int:
+    """Remove an entry of ``top``; the directories in it are moved up to ``top``, to have their turn there."""
+    if not _is_directory(name, top):
+        os.unlink(name, dir_fd=top)
+        return moved
+    inner = _enter(name, top)
+    try:
+        for child in _names(inner):
+            if _is_directory(child, inner):
+                moved = _move_up(child, inner, top, moved)
+            else:
+                os.unlink(child, dir_fd=inner)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=top)
+    return moved
+
+
+def _move_up(name: str, directory: int, top: int, moved: int) -> int:
+    while True:
+        moved += 1
+        try:
+            os.rename(name, f".removing-{moved}", src_dir_fd=directory, dst_dir_fd=top)
+        except OSError as error:
+            # Taken by something that was there before; the next number may be free.
+            if error.errno not in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:
+                raise
+        else:
+            return moved
+
+
+def _names(directory: int) -> list[str]:
+    return os.listdir(directory)
+
+
+def _is_directory(name: str, parent: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
 def _measure(source: int, bounds: Bounds, depth: int, skipped: frozenset[str]) -> int:
     _check(bounds, depth)
     total = 0
-    for name in os.listdir(source):
+    for name in _names(source):
         if name in skipped:
             continue
         # The gateway still works in there: what is gone needs no room.
@@ -73,7 +135,7 @@ def _measure_entry(name: str, source: int, bounds: Bounds, depth: int) -> int:
 
 
 def _copy_directory(source: int, target: int, bounds: Bounds, depth: int, skipped: frozenset[str]) -> None:
-    for name in os.listdir(source):
+    for name in _names(source):
         if name not in skipped:
             _check(bounds, depth)
             _copy_entry(name, source, target, bounds, depth)
