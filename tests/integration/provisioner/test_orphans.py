@@ -56,7 +56,7 @@ async def test_only_what_is_certainly_ours_and_unwanted_is_removed(
         assert STRANGERS._value.get() == 3
         await rig.sweep.once()
         wanted = {"label": f"ing.clawstead.instance={stray}"}
-        await wait_until(lambda: not docker_client.containers.list(all=True, filters=wanted), timeout=20)
+        await wait_until(lambda: not docker_client.api.containers(all=True, filters=wanted), timeout=20)
         for container in kept:
             container.reload()
         assert (await rig.observed(desired.instance_id)) is not None
