@@ -10,7 +10,7 @@ VanishedError             the world changed under the operation: look again
 
 from clawstead_shared.events import Reason
 
-FINAL_REASONS = frozenset({Reason.CONFIG_INVALID, Reason.CRASH_LOOP})
+FINAL_REASONS = frozenset({Reason.CONFIG_INVALID, Reason.CRASH_LOOP, Reason.IMAGE_UNUSABLE})
 """Trying again cannot help: only a new generation of the desired state does."""
 
 

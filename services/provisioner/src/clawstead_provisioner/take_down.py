@@ -25,6 +25,8 @@ _STOP_RETRY_SECONDS = 5.0
 _STOP_LOOK = timedelta(seconds=1)
 _OUTAGE_PAUSE_SECONDS = 15.0
 _LOG_LINES = 60
+_CANNOT_EXECUTE = frozenset({126, 127})
+"""How a container's init ends when the command is missing, or made for another machine."""
 _UNTOUCHED_BY_OUTAGE = frozenset({Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.STOPPED, Phase.DELETING})
 
 _SERVING = frozenset({Phase.STARTING, Phase.RUNNING})
@@ -171,6 +173,9 @@ async def _give_up(work: Work, reason: Reason) -> bool:
         said = complaint(await tools.blueprints.masked(work.desired, output))
     if reason is Reason.CONFIG_INVALID:
         message = f"the gateway refuses its config: {said}"
+    elif cause is not None and cause.code in _CANNOT_EXECUTE:
+        reason = Reason.IMAGE_UNUSABLE
+        message = f"the image cannot run the gateway, choose one made for it and for this machine: {said}"
     else:
         code = cause.code if cause else "unknown"
         how = "for lack of memory" if cause and cause.oom_killed else f"with exit code {code}"
