@@ -7,6 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/versions"
 
 readonly RECIPE=(versions Dockerfile Dockerfile.node rootfs.sh app.sh)
+readonly DISCORD_RECIPE=(versions Dockerfile.discord)
 readonly RECIPE_LABEL=ing.clawstead.recipe
 readonly LEFTOVER_LABEL=ing.clawstead.leftover=openclaw
 readonly NEEDED_MB=4500
@@ -16,6 +17,7 @@ export SOURCE_DATE_EPOCH=1790000000
 tag=openclaw:local
 base=auto
 force=no
+discord=no
 
 usage() {
     cat <<EOF
@@ -26,6 +28,7 @@ build.sh [--tag NAME] [--base auto|node|debian] [--force]
   --base debian  build on a root made by mmdebstrap from this machine's apt sources
   --base auto  node if it is here or a registry answers, else debian (default)
   --force      build even if the image of this recipe is there
+  --with-discord  also build NAME-discord, which has Discord's plugin in it
 EOF
 }
 
@@ -38,6 +41,7 @@ parse() {
             --tag) tag=${2:?--tag needs a name}; shift ;;
             --base) base=${2:?--base needs auto, node or debian}; shift ;;
             --force) force=yes ;;
+            --with-discord) discord=yes ;;
             -h|--help) usage; exit 0 ;;
             *) usage >&2; exit 2 ;;
         esac
@@ -46,9 +50,9 @@ parse() {
     case $base in auto|node|debian) ;; *) fail "--base must be auto, node or debian, not '$base'" ;; esac
 }
 
-recipe_hash() { (cd "$here" && cat "${RECIPE[@]}" | sha256sum | cut -c1-16); }
+recipe_hash() { (cd "$here" && cat "$@" | sha256sum | cut -c1-16); }
 
-built_recipe() { docker image inspect --format "{{index .Config.Labels \"$RECIPE_LABEL\"}}" "$tag" 2>/dev/null || true; }
+built_recipe() { docker image inspect --format "{{index .Config.Labels \"$RECIPE_LABEL\"}}" "$1" 2>/dev/null || true; }
 
 require_docker() {
     command -v docker >/dev/null || fail "docker is missing: run 'make setup'"
@@ -104,6 +108,15 @@ prepare_debian() {
 
 prepare_node() {
     cp "$here/Dockerfile.node" "$context/Dockerfile"
+    copy_authorities
+}
+
+prepare_discord() {
+    cp "$here/Dockerfile.discord" "$context/Dockerfile"
+    copy_authorities
+}
+
+copy_authorities() {
     cp "${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}" "$context/ca-certificates.crt" 2>/dev/null \
         || : >"$context/ca-certificates.crt"
 }
@@ -111,20 +124,27 @@ prepare_node() {
 build() {
     say "building the image"
     DOCKER_BUILDKIT=0 docker build --quiet --force-rm --network host --iidfile "$work/id" \
-        --build-arg "BASE=$NODE_BASE" --build-arg "OPENCLAW_VERSION=$OPENCLAW_VERSION" --build-arg "NPM_VERSION=$NPM_VERSION" \
+        --build-arg "BASE=$2" --build-arg "OPENCLAW_VERSION=$OPENCLAW_VERSION" --build-arg "NPM_VERSION=$NPM_VERSION" \
         --label "$RECIPE_LABEL=$1" --label "org.opencontainers.image.version=$OPENCLAW_VERSION" \
         "$context" >"$work/build" 2>&1 || fail "docker build failed: $(tail -20 "$work/build")"
     image=$(cat "$work/id")
 }
 
+try() { docker run --rm --network none --read-only --tmpfs /tmp --tmpfs /home/node:uid=1000,gid=1000 "$image" openclaw "$@"; }
+
 verify() {
     local version
-    version=$(docker run --rm --network none --read-only --tmpfs /tmp --tmpfs /home/node:uid=1000,gid=1000 "$image" openclaw --version) \
-        || fail "the new image does not run"
+    version=$(try --version) || fail "the new image does not run"
     case $version in
         *"$OPENCLAW_VERSION"*) say "it runs: $version" ;;
         *) fail "the new image says '$version' instead of $OPENCLAW_VERSION" ;;
     esac
+}
+
+verify_plugin() {
+    # Any other origin would be refused what a channel needs, or be looked for in the network.
+    try plugins inspect "$1" --json | grep -q '"origin": "bundled"' || fail "OpenClaw does not take its plugin $1 for one of its own"
+    say "it has the plugin $1"
 }
 
 publish() {
@@ -134,7 +154,7 @@ publish() {
     published=yes
     # Goes unless a container still runs from it.
     if [ -n "$old" ] && [ "$old" != "$image" ]; then docker rmi "$old" >/dev/null 2>&1 || true; fi
-    say "$tag is ready ($(($(docker image inspect --format '{{.Size}}' "$tag") / 1000000)) MB, on $base)"
+    say "$tag is ready ($(($(docker image inspect --format '{{.Size}}' "$tag") / 1000000)) MB, $1)"
 }
 
 clean_up() {
@@ -144,13 +164,29 @@ clean_up() {
     docker image prune --force --filter "label=$LEFTOVER_LABEL" >/dev/null 2>&1 || true
 }
 
+# make_image TAG KIND FROM HASH: builds, tries and names one image.
+make_image() {
+    rm -rf "$context"
+    mkdir "$context"
+    image='' published=no tag=$1
+    "prepare_$2"
+    build "$4" "$3"
+    verify
+    if [ "$2" = discord ]; then verify_plugin discord; fi
+    publish "$2"
+}
+
 parse "$@"
 require_docker
-hash=$(recipe_hash)
-if [ "$force" = no ] && [ "$(built_recipe)" = "$hash" ]; then
-    say "$tag is already built"
-    exit 0
+plain=$tag variant=$tag-discord
+hash=$(recipe_hash "${RECIPE[@]}")
+variant_hash=$(recipe_hash "${RECIPE[@]}" "${DISCORD_RECIPE[@]}")
+wanted=()
+if [ "$force" = yes ] || [ "$(built_recipe "$plain")" != "$hash" ]; then wanted+=(plain); else say "$plain is already built"; fi
+if [ "$discord" = yes ]; then
+    if [ "$force" = yes ] || [ "$(built_recipe "$variant")" != "$variant_hash" ]; then wanted+=(variant); else say "$variant is already built"; fi
 fi
+if [ ${#wanted[@]} -eq 0 ]; then exit 0; fi
 mkdir -p "$here/.build"
 require_disk
 exec 9>"$here/.build/lock"
@@ -159,12 +195,15 @@ rm -rf "$here"/.build/work.*
 work=$(mktemp -d "$here/.build/work.XXXXXX")
 context=$work/context
 image='' published=no
-mkdir "$context"
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-choose_base
-"prepare_$base"
-build "$hash"
-verify
-publish
+for one in "${wanted[@]}"; do
+    case $one in
+        plain)
+            choose_base
+            make_image "$plain" "$base" "$NODE_BASE" "$hash" ;;
+        variant)
+            make_image "$variant" discord "$plain" "$variant_hash" ;;
+    esac
+done
