@@ -48,15 +48,13 @@ async def test_a_config_that_only_the_gateway_refuses_fails_once_with_its_own_wo
 ) -> None:
     path = operations.platform.data_dir / "instances" / gateway / "config" / "openclaw.json"
     config = json.loads(path.read_text())
-    # The schema allows it; the gateway wants allowFrom beside it.
-    config["channels"] = {"telegram": {"dmPolicy": "open"}}
+    # To the schema it is a text; only the gateway knows which texts are durations.
+    config.setdefault("session", {}).setdefault("maintenance", {})["pruneAfter"] = "nonsense"
     path.write_text(json.dumps(config))
     await operations.command(gateway, "restart")
     body = await operations.reached(gateway, "failed", timeout=BOOT_SECONDS)
     assert body["reason"] == "config_invalid"
     assert "the gateway refuses its config" in body["message"]
-    assert "allowFrom" in body["message"]
+    assert "pruneAfter" in body["message"]
     assert body["exit"]["code"] == 78
-    ended = engine.container(gateway)
-    assert ended.status == "exited"
-    assert ended.attrs["State"]["ExitCode"] == 78
+    assert engine.container(gateway).status == "exited"
