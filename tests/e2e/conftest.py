@@ -1,10 +1,13 @@
 """One platform for the whole session, and a clean machine after it."""
 
+import contextlib
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import docker
+import docker.errors
 import pytest
 
 from tests.e2e.engine import Engine
@@ -12,6 +15,7 @@ from tests.e2e.operations import Operations
 from tests.e2e.platform import Platform
 from tests.e2e.spans import SpanCollector
 from tests.support.factories import STANDIN_IMAGE
+from tests.support.registry import Registry
 
 
 def require_image(tag: str) -> None:
@@ -63,3 +67,15 @@ async def operations(platform: Platform, engine: Engine) -> AsyncIterator[Operat
         operations = Operations(platform, client, engine)
         yield operations
         await operations.delete_all()
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Registry]:
+    """A registry; what the engine pulled from it is removed once no test's instance is left."""
+    client = docker.from_env(timeout=60)
+    with Registry(b"".join(client.api.get_image(STANDIN_IMAGE))) as started:
+        yield started
+    for image in started.images:
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            client.api.remove_image(image, force=True)
+    client.close()

@@ -1,31 +1,12 @@
 """An operator updates every instance: in stages, and back where the new image does not work."""
 
 import asyncio
-import contextlib
 import json
-from collections.abc import Iterator
 from typing import Any
-
-import docker
-import docker.errors
-import pytest
 
 from tests.e2e.engine import Engine
 from tests.e2e.operations import Operations
-from tests.support.factories import STANDIN_IMAGE
 from tests.support.registry import BREAKS, SERVES, Registry
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    """An empty registry; what the engine pulled from it is removed at the end."""
-    client = docker.from_env(timeout=60)
-    with Registry(b"".join(client.api.get_image(STANDIN_IMAGE))) as started:
-        yield started
-    for image in started.images:
-        with contextlib.suppress(docker.errors.ImageNotFound):
-            client.api.remove_image(image, force=True)
-    client.close()
 
 
 async def update_all(operations: Operations, *arguments: str) -> tuple[int, dict[str, str], str]:
@@ -63,4 +44,3 @@ async def test_all_instances_are_updated_and_go_back_where_the_image_does_not_wo
     assert "cannot migrate" in shown["rejected_image"]["message"]
     for instance_id in ids:
         await operations.serves(instance_id, 200)
-    await operations.delete_all()
