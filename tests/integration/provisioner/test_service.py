@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -158,17 +159,42 @@ async def test_poison_is_set_aside_and_the_others_go_on(bus: Bus, process: Provi
     assert await wait_until(dead_letters) == 1
 
 
-async def test_a_second_one_stands_by_and_takes_over(bus: Bus, process: ProvisionerProcess, starter: Starter) -> None:
+async def test_a_second_one_stands_by_and_takes_over_within_ten_seconds(
+    bus: Bus, process: ProvisionerProcess, starter: Starter, docker_client: Any
+) -> None:
+    before, after = wanted(), wanted()
+    for desired in (before, after):
+        await entrust(bus, desired)
+    await want(bus, before)
     second = starter()
     waiting = await wait_until(second.waiting, timeout=20)
     assert waiting
     assert "standby" in waiting["lock"]
+    observed = await until(bus, before, Phase.RUNNING)
     process.kill()
-    await second.ready()
+    async with asyncio.timeout(10):
+        await second.ready()
+        await want(bus, after)
+        await until(bus, after, Phase.RUNNING)
+    assert [len(containers(docker_client, desired)) for desired in (before, after)] == [1, 1]
+    assert await until(bus, before, Phase.RUNNING) == observed
+
+
+async def test_one_that_is_only_held_up_keeps_the_engine_to_itself(
+    bus: Bus, process: ProvisionerProcess, starter: Starter, docker_client: Any
+) -> None:
     desired = wanted()
     await entrust(bus, desired)
+    process.send(signal.SIGSTOP)
+    second = starter()
+    await wait_until(second.waiting, timeout=20)
     await want(bus, desired)
+    await asyncio.sleep(2)  # four times as long as a standby waits between its attempts
+    assert "standby" in (second.waiting() or {})["lock"]
+    assert containers(docker_client, desired) == []
+    process.send(signal.SIGCONT)
     await until(bus, desired, Phase.RUNNING)
+    assert len(containers(docker_client, desired)) == 1
 
 
 async def test_told_to_stop_it_ends_soon_and_leaves_containers_running(
