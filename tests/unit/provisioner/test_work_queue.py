@@ -54,6 +54,23 @@ async def test_only_so_many_keys_are_worked_on_at_once() -> None:
     assert worker.most_at_once == 3
 
 
+async def test_a_run_that_only_waits_leaves_its_place_to_another() -> None:
+    order: list[str] = []
+
+    async def work(key: str) -> None:
+        if key == "waits":
+            async with queue.aside():
+                await done.wait()
+        order.append(key)
+        done.set()
+
+    done = asyncio.Event()
+    queue = WorkQueue(work, concurrency=1)
+    async with queue, asyncio.timeout(5):
+        await asyncio.gather(queue.submit("waits"), queue.submit("works"))
+    assert order == ["works", "waits"]
+
+
 async def test_a_failure_reaches_whoever_waits_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clawstead_provisioner.work_queue._RETRY_SECONDS", 0.01)
     worker = Worker()

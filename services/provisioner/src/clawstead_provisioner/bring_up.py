@@ -179,6 +179,8 @@ def _watch(work: Work) -> None:
 
     def ready() -> None:
         memory.ready = container.id
+        # At once, not when that was told: who waits for the slot may start meanwhile.
+        work.tools.slots.release(work.instance_id)
         work.look_again()
 
     def overdue() -> None:

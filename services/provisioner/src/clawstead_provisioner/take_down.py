@@ -89,7 +89,8 @@ async def remove(work: Work) -> bool:
     crashpoint(Place.DELETE_SAID)
     # A stop under way has asked it already; removing ends that wait.
     if container is not None and container.active and memory.stopping is None:
-        await tools.engine.stop(container.id, tools.patience.delete)
+        async with tools.queue.aside():
+            await tools.engine.stop(container.id, tools.patience.delete)
     crashpoint(Place.DELETE_ENDED)
     await tools.engine.remove(work.instance_id)
     await tools.storage.remove(work.instance_id)
@@ -168,7 +169,8 @@ async def _give_up(work: Work, reason: Reason) -> bool:
     tools.boots.cancel(work.instance_id)
     said = ""
     if container is not None:
-        await tools.engine.stop(container.id, tools.patience.give_up)
+        async with tools.queue.aside():
+            await tools.engine.stop(container.id, tools.patience.give_up)
         output = await tools.engine.logs(container.id, _LOG_LINES)
         said = complaint(await tools.blueprints.masked(work.desired, output))
     if reason is Reason.CONFIG_INVALID:

@@ -147,7 +147,8 @@ async def roll_back(work: Work) -> bool:
     message = memory.trial.failure
     await work.say(Phase.UPDATING, reason=Reason.UPDATE_ROLLED_BACK, message=message)
     if work.container is not None and work.container.active:
-        await tools.engine.stop(work.container.id, tools.patience.give_up)
+        async with tools.queue.aside():
+            await tools.engine.stop(work.container.id, tools.patience.give_up)
     await tools.snapshots.restore(work.instance_id)
     crashpoint(Place.STATE_RESTORED)
     memory.trial = memory.trial.model_copy(update={"restored": True})

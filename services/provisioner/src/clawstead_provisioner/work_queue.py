@@ -7,7 +7,7 @@ after a while, so nobody needs to remember it.
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -68,6 +68,15 @@ class WorkQueue:
                 self._run(key), name=f"work-{key}", context=self._context.copy()
             )
         return outcome
+
+    @contextlib.asynccontextmanager
+    async def aside(self) -> AsyncIterator[None]:
+        """Leave the place of the run that calls this to another key, for a wait that takes no work."""
+        self._slots.release()
+        try:
+            yield
+        finally:
+            await self._slots.acquire()
 
     def submit_after(self, seconds: float, key: str) -> None:
         """Have ``key`` worked on later; the earliest of several wishes counts."""
