@@ -54,16 +54,17 @@ class RawDocker:
         self._template = template
         self._subnets = SUBNETS.subnets(new_prefix=29)
 
-    def create_all(self, count: int, concurrency: int) -> float:
-        """Make that many, and remove them; return the seconds until the last one answered."""
+    def create_all(self, count: int, concurrency: int) -> tuple[float, float]:
+        """Make that many, and remove them; return the seconds until the last one answered, and until all were gone."""
         names = [f"claw-bench-{new_instance_id()[-10:]}" for _ in range(count)]
         subnets = [next(self._subnets) for _ in names]
         with ThreadPoolExecutor(concurrency) as threads:
             begun = time.perf_counter()
             list(threads.map(self._create, names, subnets))
             elapsed = time.perf_counter() - begun
+            begun = time.perf_counter()
             list(threads.map(self._remove, names))
-        return elapsed
+        return elapsed, time.perf_counter() - begun
 
     def _create(self, name: str, subnet: IPv4Network) -> None:
         port = free_port()
@@ -138,16 +139,20 @@ async def creates(load: Load, rounds: int, client: Any) -> None:
     await load.ask([first], "running")
     raw = RawDocker(client.containers.get(f"claw-{first.instance_id}").attrs)
     ours: list[float] = []
+    removals: list[float] = []
     theirs: dict[int, list[float]] = {concurrency: [] for concurrency in CONCURRENCIES}
     for _ in range(rounds):
         for concurrency, seconds in theirs.items():
-            seconds.append(load.count / await asyncio.to_thread(raw.create_all, load.count, concurrency))
+            made_in, gone_in = await asyncio.to_thread(raw.create_all, load.count, concurrency)
+            seconds.append(load.count / made_in)
+            removals.append(gone_in)
         made, elapsed = await load.created()
         ours.append(load.count / elapsed)
         await load.deleted(made)
     for concurrency, rates in theirs.items():
         print(row(f"docker-py, {concurrency} at once: {load.count} creates", rates, "/s"))
     print(row(f"provisioner: {load.count} creates at once", ours, "/s"))
+    print(row(f"docker-py: {load.count} forced removals, without grace", removals, "s"))
     best = max(sorted(rates)[len(rates) // 2] for rates in theirs.values())
     print(f"ratio of medians to docker-py's best: {sorted(ours)[len(ours) // 2] / best:.2f} (goal 0.95)")
 
