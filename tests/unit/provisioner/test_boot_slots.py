@@ -4,15 +4,18 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clawstead_provisioner.boot_slots import BOOTS, BootSlots
+from clawstead_provisioner.storage import Storage
 from clawstead_shared.events import Desired, DesiredState, Phase
 from tests.support.factories import desired_event, make_limits, make_spec
 from tests.support.fake_bus import FakeBus
 from tests.support.fake_engine import FakeEngine
 from tests.support.provisioner_rig import FakeGateway, FakeSecrets, Rig, provisioner, wanted
+from tests.support.wait import wait_until
 
 WAITING = "waiting for other starts"
 
@@ -182,3 +185,24 @@ async def test_starts_found_under_way_count(rig: Rig) -> None:
     assert observed
     assert observed.progress
     assert observed.progress.step == WAITING
+
+
+async def test_a_start_that_waited_for_its_turn_does_not_prepare_its_files_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    write = Storage.write
+
+    async def counting(storage: Storage, instance_id: str, *files: Any) -> None:
+        written.append(instance_id)
+        await write(storage, instance_id, *files)
+
+    monkeypatch.setattr(Storage, "write", counting)
+    wants = await create(rig, 3)
+    last = wants[-1].instance_id
+    assert last not in started(rig)
+    rig.gateway.up = True
+    await rig.until(last, Phase.RUNNING)
+    assert written.count(last) == 1
+    rig.engine.end(rig.engine.containers[last], 1)
+    await wait_until(lambda: written.count(last) == 2, what="a later start prepares them anew")

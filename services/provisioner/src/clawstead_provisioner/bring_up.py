@@ -64,7 +64,9 @@ async def start(work: Work) -> bool:
     container, memory, tools = work.present, work.memory, work.tools
     if not tools.slots.take(work.instance_id, work.look_again):
         return await _wait_for_slot(work)
-    if work.prepared != container.id:
+    prepared = work.prepared == container.id or memory.prepared == (container.id, work.desired)
+    memory.prepared = None
+    if not prepared:
         blueprint = await work.draw(container.port)
         opened = await tools.storage.open(work.instance_id, blueprint.profile)
         await tools.storage.write(work.instance_id, blueprint.files(opened.files), blueprint.profile)
@@ -89,6 +91,9 @@ async def start(work: Work) -> bool:
 async def _wait_for_slot(work: Work) -> bool:
     work.queued = True
     memory = work.memory
+    if work.prepared is not None:
+        # A container that never started has changed nothing of its own by the time it may.
+        memory.prepared = (work.prepared, work.desired)
     memory.count_restarts(work.unasked)
     last = memory.last
     phase = Phase.UPDATING if last is not None and last.phase is Phase.UPDATING else Phase.PROVISIONING

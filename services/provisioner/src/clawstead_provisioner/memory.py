@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from clawstead_provisioner.ports import Container
 from clawstead_provisioner.versions import Trial
-from clawstead_shared.events import ExitCause, ImageVersion, Observed, Phase
+from clawstead_shared.events import Desired, ExitCause, ImageVersion, Observed, Phase
 
 RESTARTS_ALLOWED = 5
 RESTART_WINDOW_SECONDS = 600
@@ -40,6 +40,8 @@ class Memory:
     """When it was started again although nobody asked for that."""
     adjusted: tuple[str, int] | None = None
     """Container and generation whose files and limits are as they should be; None if that is not known."""
+    prepared: tuple[str, Desired] | None = None
+    """The container whose files were written for a start that waits for its turn, and what they were made from."""
     missing_secrets: int = 0
     resolved: ImageVersion | None = None
     """The image that was fetched last for it, and what that is."""
