@@ -48,6 +48,23 @@ async def test_a_killed_container_comes_back(rig: Rig) -> None:
     assert (observed.exit.code, observed.exit.oom_killed) == (137, False)
 
 
+async def test_an_end_is_said_before_the_engine_is_asked_about_it(rig: Rig) -> None:
+    desired, _ = await running(rig)
+    asked: list[Phase] = []
+    inspect = rig.engine.inspect
+
+    async def slow(instance_id: str) -> Any:
+        asked.append(rig.phases(instance_id)[-1])
+        return await inspect(instance_id)
+
+    rig.engine.inspect = slow
+    rig.engine.end(rig.engine.containers[desired.instance_id], 137)
+    await wait_until(lambda: asked)
+    assert asked[0] is Phase.STARTING
+    after = await rig.until(desired.instance_id, Phase.RUNNING)
+    assert after.restart_count == 1
+
+
 async def test_a_container_removed_by_hand_comes_back_on_its_port(rig: Rig) -> None:
     desired, container = await running(rig)
     rig.engine.end(container, 137)

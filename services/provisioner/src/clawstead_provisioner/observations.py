@@ -127,6 +127,16 @@ class Observations:
             ),
         )
 
+    async def publish_end(self, memory: Memory, last: Observed, cause: ExitCause) -> None:
+        """Say of a serving instance that it ended unasked and will start again, before anything else is known.
+
+        Raises:
+            TransientError: the bus did not confirm; it may or may not be said.
+        """
+        reason = Reason.OUT_OF_MEMORY if cause.oom_killed else None
+        news = {"phase": Phase.STARTING, "reason": reason, "message": None, "exit": cause, "progress": None}
+        await self._say(memory, last.model_copy(update=news))
+
     async def _say(self, memory: Memory, observed: Observed) -> None:
         previous = memory.last
         if observed == previous:

@@ -73,6 +73,7 @@ class Reconciler:
                     work.desired = event.data
                     work.queued = False
                     with continued_trace(event.traceparent):
+                        await self._say_end(work)
                         if not await self._advance(work):
                             self._forget_removed(work)
                             return
@@ -157,6 +158,16 @@ class Reconciler:
         if last is not None and _gone(last):
             self._removed[work.instance_id] = last.generation
             self._memories.pop(work.instance_id, None)
+
+    async def _say_end(self, work: Work) -> None:
+        # The engine answers nothing about a container until it has taken its network down, a tenth of a second
+        # after it told of the end: too long to send visitors there.
+        memory, last, desired = work.memory, work.memory.last, work.desired
+        if memory.exit is None or last is None or last.phase is not Phase.RUNNING:
+            return
+        wanted = desired.desired_state is DesiredState.RUNNING and desired.generation == last.generation
+        if wanted and memory.stopping is None and memory.trial is None:
+            await self._tools.observations.publish_end(memory, last, memory.exit)
 
     async def _advance(self, work: Work) -> bool:
         work.memory.expects(work.desired.generation)
