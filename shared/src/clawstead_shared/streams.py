@@ -110,7 +110,8 @@ API = Consumer(
     retry_delays=tuple(timedelta(seconds=seconds) for seconds in (0.2, 1, 3)),
     max_deliver=5,
 )
-PROVISIONER = Consumer("provisioner", topics=(Topic.DESIRED,), concurrency=8, max_ack_pending=64)
+# Most handlers only wait, for a gateway that ends or one that starts; how much is worked on is bounded behind them.
+PROVISIONER = Consumer("provisioner", topics=(Topic.DESIRED,), concurrency=64, max_ack_pending=64)
 PROXY_SYNC = Consumer("proxy-sync", topics=(Topic.OBSERVED,), concurrency=4)
 HEALTH = Consumer("health", topics=(Topic.OBSERVED,), concurrency=4)
 

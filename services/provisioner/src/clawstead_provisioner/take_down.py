@@ -87,12 +87,12 @@ async def remove(work: Work) -> bool:
     if (known or container is not None) and not _said_late(work):
         await work.say(Phase.DELETING)
     crashpoint(Place.DELETE_SAID)
-    # A stop under way has asked it already; removing ends that wait.
-    if container is not None and container.active and memory.stopping is None:
-        async with tools.queue.aside():
+    async with tools.queue.aside():
+        # A stop under way has asked it already; removing ends that wait.
+        if container is not None and container.active and memory.stopping is None:
             await tools.engine.stop(container.id, tools.patience.delete)
-    crashpoint(Place.DELETE_ENDED)
-    await tools.engine.remove(work.instance_id)
+        crashpoint(Place.DELETE_ENDED)
+        await tools.engine.remove(work.instance_id)
     await tools.storage.remove(work.instance_id)
     crashpoint(Place.DIRECTORIES_REMOVED)
     tools.ports.release(work.instance_id)

@@ -33,6 +33,7 @@ class Lane(Enum):
 
     NORMAL = "engine"
     STOPS = "engine-stops"
+    NETWORKS = "engine-networks"
     PULLS = "engine-pulls"
     PING = "engine-ping"
 
@@ -41,6 +42,8 @@ _THREADS = {
     # Creating and starting is bound by the CPU: more at once only makes each slower.
     Lane.NORMAL: max(4, 2 * (os.cpu_count() or 1)),
     Lane.STOPS: 64,
+    # The engine removes networks one after the other, a fifth of a second each: containers must not wait for that.
+    Lane.NETWORKS: 2,
     Lane.PULLS: 2,
     Lane.PING: 1,
 }

@@ -94,7 +94,10 @@ class DockerEngine:
 
     async def remove(self, instance_id: str) -> None:
         """See ``Engine.remove``."""
-        await self._calls.run("remove", lambda client: self._remove(client, object_name(instance_id)))
+        name = object_name(instance_id)
+        await self._calls.run("remove", lambda client: self._remove(client, name))
+        crashpoint(Place.CONTAINER_REMOVED)
+        await self._calls.run("remove_network", lambda client: self._remove_network(client, name), lane=Lane.NETWORKS)
 
     async def inspect(self, instance_id: str) -> Container | None:
         """See ``Engine.inspect``."""
@@ -227,8 +230,6 @@ class DockerEngine:
         container = self._inspect(client, name)
         if container is not None:
             self._remove_container(client, container.id)
-        crashpoint(Place.CONTAINER_REMOVED)
-        self._remove_network(client, name)
 
     @staticmethod
     def _remove_container(client: APIClient, container_id: str) -> None:
