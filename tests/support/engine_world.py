@@ -1,8 +1,11 @@
 """One container engine, real or fake, for the suite that both keep."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+
+import docker
 
 from clawstead_provisioner.image_profiles import load_profiles
 from clawstead_provisioner.port_allocation import candidates, is_free
@@ -49,6 +52,15 @@ class EngineWorld:
         knobs = self.site.instances_source / spec.instance_id / "config" / "standin"
         knobs.mkdir(exist_ok=True)
         (knobs / name).write_text(content)
+
+    async def lose_network(self, spec: ContainerSpec) -> None:
+        """Leave a container that was created alone, as a death between the two does."""
+        if self.fake:
+            self.fake.networks.discard(spec.instance_id)
+            return
+        client = docker.from_env(timeout=60)
+        await asyncio.to_thread(client.networks.get(spec.network.name).remove)
+        client.close()
 
     async def status(self, spec: ContainerSpec) -> Status | None:
         container = await self.engine.inspect(spec.instance_id)

@@ -96,6 +96,8 @@ class FakeEngine:
             raise VanishedError(container_id)
         if container.state.status is Status.RUNNING:
             return
+        if container.spec.instance_id not in self.networks:
+            raise ProvisioningError(Reason.INTERNAL_ERROR, f"network {container.spec.network.name} not found")
         if container.spec.port in self.foreign_ports:
             raise PortTakenError(f"port {container.spec.port} is already allocated")
         self.run(container)

@@ -34,6 +34,17 @@ async def test_creating_again_returns_what_is_there(world: EngineWorld) -> None:
     assert await world.engine.create(spec) == await world.engine.create(spec)
 
 
+async def test_creating_again_adds_the_network_that_is_missing(world: EngineWorld) -> None:
+    spec = await world.spec()
+    made = await world.engine.create(spec)
+    await world.lose_network(spec)
+    with pytest.raises(ProvisioningError):
+        await world.engine.start(made.id)
+    assert (await world.engine.create(spec)).id == made.id
+    await world.engine.start(made.id)
+    assert await world.status(spec) is Status.RUNNING
+
+
 async def test_starting_again_is_success_and_no_new_start(world: EngineWorld) -> None:
     spec = await world.started()
     first = await world.engine.inspect(spec.instance_id)

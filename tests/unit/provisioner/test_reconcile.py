@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -30,6 +31,19 @@ async def test_a_created_instance_is_provisioned_started_and_running(rig: Rig) -
     assert observed.owner_id == desired.spec.owner_id
     config = json.loads((rig.settings.instances_dir / desired.instance_id / "config" / "openclaw.json").read_text())
     assert config["gateway"]["trustedProxies"] == [container.spec.network.gateway]
+
+
+async def test_a_container_that_was_made_without_its_network_gets_one(rig: Rig) -> None:
+    desired = wanted()
+    await rig.want(desired)
+    await rig.until(desired.instance_id, Phase.RUNNING)
+    container = rig.engine.containers[desired.instance_id]
+    container.state = replace(container.state, status=Status.CREATED, started_at=None)
+    rig.engine.networks.discard(desired.instance_id)
+    await rig.queue.submit(desired.instance_id)
+    await wait_until(lambda: container.state.status is Status.RUNNING)
+    await rig.until(desired.instance_id, Phase.RUNNING)
+    assert Phase.FAILED not in rig.phases(desired.instance_id)
 
 
 async def test_a_duplicate_is_only_looked_at(rig: Rig) -> None:

@@ -8,7 +8,7 @@ import structlog
 from clawstead_provisioner.boot_watch import Boot, Milestones
 from clawstead_provisioner.crashpoints import Place, crashpoint
 from clawstead_provisioner.errors import ImageMissingError, PortTakenError
-from clawstead_provisioner.ports import Container
+from clawstead_provisioner.ports import Container, Status
 from clawstead_provisioner.work import Work, all_of
 from clawstead_shared.events import ExitCause, Phase, Progress, Reason
 
@@ -70,6 +70,9 @@ async def start(work: Work) -> bool:
         blueprint = await work.draw(container.port)
         opened = await tools.storage.open(work.instance_id, blueprint.profile)
         await tools.storage.write(work.instance_id, blueprint.files(opened.files), blueprint.profile)
+        if container.status is Status.CREATED:
+            # Whoever made it may have died before its network was there, which is made at the same time.
+            await tools.engine.create(blueprint.spec)
         _note_adjusted(work, container)
     cause = work.exit_cause if work.unasked else None
     memory.count_restarts(work.unasked)
