@@ -19,7 +19,7 @@ from benchmarks.figures import row
 from clawstead_api import outbox, schema
 from clawstead_api.adapters.nats_buckets import NatsBuckets
 from clawstead_api.database import Database
-from clawstead_cli import topology
+from clawstead_shared import topology
 from clawstead_shared.events import Desired, Event, EventType
 from clawstead_shared.messaging import Bus
 from clawstead_shared.settings import BusSettings

@@ -27,7 +27,7 @@ import docker
 
 from benchmarks.figures import row
 from benchmarks.observer import Observer
-from clawstead_cli import topology
+from clawstead_shared import topology
 from clawstead_shared.events import Desired, DesiredState
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.messaging import Bus

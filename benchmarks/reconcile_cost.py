@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.engine_double import IMAGE_DIGEST, STARTED, EngineDouble
-from clawstead_cli import topology
+from clawstead_shared import topology
 from clawstead_shared.events import Desired, ImageVersion, Phase
 from clawstead_shared.messaging import Bus
 from clawstead_shared.settings import BusSettings

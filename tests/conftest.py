@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from clawstead_cli import topology
+from clawstead_shared import topology
 from clawstead_shared.messaging import Bus
 from clawstead_shared.settings import BusSettings
 from tests.support.nats_server import NatsServer

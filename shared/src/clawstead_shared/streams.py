@@ -6,7 +6,7 @@ Services never declare: a service that declares with defaults silently rewrites 
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from clawstead_shared.subjects import DEAD_LETTER_ROOT, ROOT, Topic, all_of
+from clawstead_shared.subjects import DEAD_LETTER_ROOT, NOTICE_ROOT, ROOT, Topic, all_of
 
 STATE_STREAM = "CLAWSTEAD"
 ADVISORY_STREAM = "CLAWSTEAD_ADV"
@@ -88,6 +88,7 @@ STREAMS = (
         subjects=(
             f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{STATE_STREAM}.*",
             f"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.{STATE_STREAM}.*",
+            f"{NOTICE_ROOT}.>",
         ),
         max_bytes=64 * _MIB,
         max_age=timedelta(days=30),

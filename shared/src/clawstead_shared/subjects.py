@@ -1,4 +1,10 @@
-"""The one grammar of our NATS subjects: ``clawstead.v1.<topic>.<instance_id>``."""
+"""The one grammar of our NATS subjects.
+
+clawstead.v1.<topic>.<instance_id>       the log: what was wanted, and what came of it
+clawstead.dlq.<durable>.<subject>        what a consumer gave up
+clawstead.notice.<kind>                  what an operator should hear of
+clawstead.control.<service>.<verb>       what an operator asks a service to do; not stored
+"""
 
 from enum import StrEnum
 
@@ -6,6 +12,8 @@ from clawstead_shared.ids import is_instance_id
 
 ROOT = "clawstead.v1"
 DEAD_LETTER_ROOT = "clawstead.dlq"
+NOTICE_ROOT = "clawstead.notice"
+CONTROL_ROOT = "clawstead.control"
 
 
 class Topic(StrEnum):
@@ -50,3 +58,8 @@ def parse_subject(subject: str) -> tuple[Topic, str]:
 def dead_letter_subject(durable: str, subject: str) -> str:
     """Return where a message of ``subject`` goes when consumer ``durable`` gives it up."""
     return f"{DEAD_LETTER_ROOT}.{durable}.{subject}"
+
+
+def control_subject(service: str, verb: str) -> str:
+    """Return where ``service`` is asked to do ``verb``."""
+    return f"{CONTROL_ROOT}.{service}.{verb}"

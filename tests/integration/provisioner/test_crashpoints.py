@@ -17,8 +17,8 @@ from typing import Any
 import docker
 import pytest
 
-from clawstead_cli import topology
 from clawstead_provisioner.crashpoints import Place
+from clawstead_shared import topology
 from clawstead_shared.events import Channel, Desired, DesiredState, Observed, Phase, Provider
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.messaging import Bus

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clawstead_cli import topology
+from clawstead_shared import topology
 from clawstead_shared.events import Desired, DesiredState, Phase, Reason
 from clawstead_shared.messaging import Bus
 from clawstead_shared.settings import BusSettings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clawstead_cli import topology
+from clawstead_shared import topology
 from clawstead_shared.events import Observed, Phase, Route
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.messaging import Bus

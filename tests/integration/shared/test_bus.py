@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from clawstead_cli import topology
+from clawstead_shared import topology
 from clawstead_shared.errors import PermanentError, StreamsMissingError, TransientError
 from clawstead_shared.events import Event, EventType, Payload
 from clawstead_shared.ids import new_instance_id

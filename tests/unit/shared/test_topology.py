@@ -1,8 +1,8 @@
 """The bus as data: what would hurt if someone changed it in passing."""
 
-from clawstead_cli.topology import consumer_config, stream_config
 from clawstead_shared.streams import API, CONSUMERS, STATE_STREAM, STREAMS
 from clawstead_shared.subjects import Topic
+from clawstead_shared.topology import consumer_config, stream_config
 
 STATE = next(stream for stream in STREAMS if stream.name == STATE_STREAM)
 

@@ -8,10 +8,10 @@ import nats.js.errors
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from clawstead_cli import topology
 from clawstead_cli.adapters.jetstream import connected
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.errors import CommandError, UnreachableError
+from clawstead_shared import topology
 from clawstead_shared.streams import BUCKETS, CONSUMERS, STATE_STREAM, STREAMS
 
 

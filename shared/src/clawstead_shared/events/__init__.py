@@ -5,6 +5,7 @@ whole present and all messages together are the history. Within v1 fields are on
 """
 
 from clawstead_shared.events.desired import (
+    AuditLink,
     Channel,
     Desired,
     DesiredState,
@@ -32,6 +33,7 @@ from clawstead_shared.events.route import Route
 from clawstead_shared.events.terminal import SessionEnd, Terminal
 
 __all__ = [
+    "AuditLink",
     "Channel",
     "Desired",
     "DesiredState",

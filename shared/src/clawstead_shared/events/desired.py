@@ -89,6 +89,17 @@ class RestartRequest(Record):
     """``started_at`` of the container when the request was made, None if it was not known to run."""
 
 
+class AuditLink(Record):
+    """The place of a change in the audit chain: each record's digest covers the one before it."""
+
+    number: int = Field(ge=1)
+    """Counts the changes of the whole installation."""
+    previous: str
+    """SHA-256 (hex) of the record ``number - 1``; zeros for the first."""
+    digest: str
+    """SHA-256 (hex) of this record."""
+
+
 class Desired(Payload):
     """What an instance should be, as of ``generation``."""
 
@@ -103,3 +114,5 @@ class Desired(Payload):
     actor: str
     """Who caused the change: a user or token id, never a secret."""
     request_id: str | None = None
+    audit: AuditLink | None = None
+    """None in events of versions that kept no chain, and where the same state is said again."""

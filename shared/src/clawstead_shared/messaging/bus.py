@@ -16,10 +16,14 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 
+from clawstead_shared.control import Verb
 from clawstead_shared.errors import StreamsMissingError, TransientError
 from clawstead_shared.events import Event, MalformedEventError, Payload, decode, encode
 from clawstead_shared.messaging.broker import disarm_error_callback, exit_at_once, make_broker
+from clawstead_shared.messaging.control import Control
 from clawstead_shared.messaging.delivery import Delivery, Handler
+from clawstead_shared.messaging.log import Log
+from clawstead_shared.messaging.replay import Batch, Plan, Replay, Replayed
 from clawstead_shared.settings import BusSettings
 from clawstead_shared.streams import STATE_STREAM, Consumer
 from clawstead_shared.subjects import ROOT, Topic, all_of, subject_of
@@ -48,6 +52,10 @@ class Bus:
         self._closing = False
         self.broker: NatsBroker = make_broker(service, settings, on_closed=self._on_closed)
         self._consumers: list[Consumer] = []
+        self.log = Log(lambda: self.broker.connection)
+        """The whole history."""
+        self.control = Control(service)
+        """What operators ask of this service."""
 
     def _on_closed(self) -> None:
         if not self._closing:
@@ -78,13 +86,14 @@ class Bus:
                 return
 
     async def start(self) -> None:
-        """Start consuming.
+        """Start consuming, and answering operators.
 
         Raises:
             StreamsMissingError: the streams or a consumer are not declared.
         """
         await self.require_streams()
         await self.broker.start()
+        await self.control.start(self.broker.connection)
 
     async def require_streams(self) -> None:
         """Check that what this service needs is declared.
@@ -104,12 +113,26 @@ class Bus:
     async def close(self) -> None:
         """Stop pulling, let running handlers finish within their grace, flush and disconnect."""
         self._closing = True
+        self.control.stop()
         with contextlib.suppress(NatsError, OSError, TimeoutError):
             await self.broker.stop()
 
-    def consume(self, consumer: Consumer, handlers: Mapping[Topic, Handler]) -> None:
-        """Bind ``handlers``, by topic, to a durable consumer. Call before ``start``."""
+    def consume(
+        self,
+        consumer: Consumer,
+        handlers: Mapping[Topic, Handler],
+        *,
+        plan: Plan | None = None,
+        batch: Batch | None = None,
+    ) -> None:
+        """Bind ``handlers``, by topic, to a durable consumer; ``plan`` and ``batch`` as of ``Replayed``.
+
+        Call before ``start``.
+        """
         self._consumers.append(consumer)
+        replay = Replay(self.log, Replayed(consumer, handlers, plan, batch))
+        self.control.answer(Verb.REPLAY, replay.replay)
+        self.control.answer(Verb.REDRIVE, replay.redrive)
         deliver = Delivery(consumer, handlers, lambda: self.jetstream)
 
         async def on_message(message: NatsMessage) -> None:

@@ -1,0 +1,38 @@
+"""What an operator should hear of: things that were repaired, lost, or set aside.
+
+Written to ``clawstead.notice.<kind>`` in the advisory stream, which keeps them for a month.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from clawstead_shared.subjects import NOTICE_ROOT
+
+
+class NoticeKind(StrEnum):
+    """What happened."""
+
+    BUS_REPAIRED = "bus_repaired"
+    """A stream, consumer or bucket was missing or altered, and is as declared again."""
+    DEAD_LETTERS_GREW = "dead_letters_grew"
+    GAP_FOUND = "gap_found"
+    """An instance's events do not follow on each other: something is missing in the log."""
+    CONSUMER_LAGS = "consumer_lags"
+
+
+class Notice(BaseModel):
+    """One notice. ``about`` names the object: a stream, a consumer, an instance."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: NoticeKind
+    about: str
+    message: str
+    at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def subject(self) -> str:
+        """Where it is published."""
+        return f"{NOTICE_ROOT}.{self.kind}"
