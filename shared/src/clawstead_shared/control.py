@@ -4,13 +4,16 @@ The state of the world travels in events alone; these requests only ask a servic
 """
 
 from enum import StrEnum
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from clawstead_shared.ids import InstanceId
 
 MAX_PAGE = 1000
 """The most events that one request of a replay may cover."""
+MAX_LOG_LINES = 1000
+"""The most lines that one request for an instance's log may ask for."""
 
 
 class Verb(StrEnum):
@@ -102,3 +105,27 @@ class ResyncReport(Message):
 
     republished: int
     already_there: int
+
+
+class LogsRequest(Message):
+    """Read the newest lines that an instance's container wrote."""
+
+    instance_id: InstanceId
+    container_id: str | None = None
+    """The container that the asker knows of; None leaves it to the service."""
+    tail: int = Field(default=100, ge=1, le=MAX_LOG_LINES)
+
+
+class LogLine(Message):
+    """One line. ``time`` is when the engine took it, None if it does not say."""
+
+    time: AwareDatetime | None = None
+    stream: Literal["stdout", "stderr"] = "stdout"
+    text: str
+
+
+class InstanceLogs(Message):
+    """The newest lines, oldest first; ``truncated`` says that lines were cut or left out to keep the answer small."""
+
+    lines: tuple[LogLine, ...] = ()
+    truncated: bool = False
