@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import nats
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
@@ -18,7 +19,19 @@ _REQUEST_SECONDS = 5.0
 
 @asynccontextmanager
 async def connected(url: str, deadline: Deadline) -> AsyncIterator[JetStreamContext]:
-    """Connect to ``url``, waiting for the server until ``deadline``.
+    """Connect as ``connected_client`` does, for JetStream alone."""
+    async with connected_client(url, deadline) as client:
+        yield jetstream_of(client)
+
+
+def jetstream_of(client: Client) -> JetStreamContext:
+    """Return the JetStream side of a connection."""
+    return client.jetstream(timeout=_REQUEST_SECONDS)
+
+
+@asynccontextmanager
+async def connected_client(url: str, deadline: Deadline) -> AsyncIterator[Client]:
+    """Connect to ``url``, waiting for the server until ``deadline``. A lost connection is not made again.
 
     Raises:
         UnreachableError: nobody answered in time.
@@ -48,7 +61,7 @@ async def connected(url: str, deadline: Deadline) -> AsyncIterator[JetStreamCont
                 ) from error
             await asyncio.sleep(min(_RETRY_SECONDS, deadline.remaining))
     try:
-        yield client.jetstream(timeout=_REQUEST_SECONDS)
+        yield client
     finally:
         await client.close()
 

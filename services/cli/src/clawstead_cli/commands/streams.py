@@ -6,11 +6,13 @@ from dataclasses import asdict
 import typer
 from rich.table import Table
 
+from clawstead_cli.bus_state import ConsumerState, StreamState, look
 from clawstead_cli.commands.options import AsJson, Timeout
 from clawstead_cli.console import stdout
 from clawstead_cli.deadline import Deadline
+from clawstead_cli.durations import duration
 from clawstead_cli.settings import Settings
-from clawstead_cli.streams import ConsumerState, StreamState, apply_streams, show_streams
+from clawstead_cli.streams import apply_streams
 
 streams = typer.Typer(no_args_is_help=True, help="Declare NATS streams, consumers and buckets, and look at them.")
 
@@ -37,33 +39,41 @@ def apply(as_json: AsJson = False, timeout: Timeout = 30) -> None:
 
 @streams.command()
 def show(as_json: AsJson = False, timeout: Timeout = 10) -> None:
-    """Show how full the streams are and how far the consumers are behind."""
-    found, consumers = asyncio.run(show_streams(Settings.load().bus_url, Deadline.after(timeout)))
+    """Show how full the streams are, how far the consumers are behind, and what each gave up."""
+    found = asyncio.run(look(Settings.load().bus_url, Deadline.after(timeout)))
     if as_json:
         stdout.print_json(
-            data={"streams": [asdict(row) for row in found], "consumers": [asdict(row) for row in consumers]}
+            data={
+                "streams": [asdict(row) for row in found.streams],
+                "consumers": [asdict(row) for row in found.consumers],
+                "notices": [notice.model_dump(mode="json") for notice in found.notices],
+            }
         )
         return
-    stdout.print(_stream_table(found))
+    stdout.print(_stream_table(found.streams))
     stdout.print()
-    stdout.print(_consumer_table(consumers))
+    stdout.print(_consumer_table(found.consumers))
 
 
 def _stream_table(found: list[StreamState]) -> Table:
-    table = Table("stream", "messages", "bytes", "of at most", "last sequence", box=None, header_style="bold")
+    table = Table("stream", "messages", "bytes", "of at most", "full", "last sequence", box=None, header_style="bold")
     for row in found:
         if row.declared:
-            table.add_row(row.name, str(row.messages), str(row.size_bytes), str(row.max_bytes), str(row.last_sequence))
+            sizes = (str(row.size_bytes), str(row.max_bytes), f"{row.fill:.0%}")
+            table.add_row(row.name, str(row.messages), *sizes, str(row.last_sequence))
         else:
             table.add_row(row.name, "[red]not declared[/]")
     return table
 
 
 def _consumer_table(found: list[ConsumerState]) -> Table:
-    table = Table("consumer", "waiting", "unacknowledged", "redelivered", box=None, header_style="bold")
+    columns = ("consumer", "waiting", "unacknowledged", "redelivered", "oldest", "dead letters")
+    table = Table(*columns, box=None, header_style="bold")
     for row in found:
         if row.declared:
-            table.add_row(row.name, str(row.pending), str(row.unacknowledged), str(row.redelivered))
+            numbers = (str(row.pending), str(row.unacknowledged), str(row.redelivered))
+            dead = f"[red]{row.dead_letters}[/]" if row.dead_letters else "0"
+            table.add_row(row.name, *numbers, duration(row.oldest_pending_seconds), dead)
         else:
             table.add_row(row.name, "[red]not declared[/]")
     return table
