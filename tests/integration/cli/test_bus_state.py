@@ -12,7 +12,8 @@ from tests.support.nats_server import NatsServer
 
 async def test_an_untouched_bus_is_declared_and_nobody_is_behind(bus: Bus, nats_server: NatsServer) -> None:
     found = await bus_state.look(nats_server.url, Deadline.after(5))
-    assert all(row.declared for row in [*found.streams, *found.consumers])
+    assert all(row.declared for row in found.streams)
+    assert all(row.declared for row in found.consumers)
     assert {row.oldest_pending_seconds for row in found.consumers} == {None}
     assert (found.dead_letters, found.notices) == (0, [])
 

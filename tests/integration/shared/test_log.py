@@ -12,6 +12,7 @@ from clawstead_shared.errors import TransientError
 from clawstead_shared.events import Event, Payload, encode
 from clawstead_shared.messaging import Bus
 from clawstead_shared.messaging.control import NobodyAnswersError, RefusedError, ask
+from clawstead_shared.messaging.log import Log
 from clawstead_shared.messaging.replay import Events
 from clawstead_shared.streams import PROVISIONER
 from clawstead_shared.subjects import Topic, subject_of
@@ -80,6 +81,19 @@ async def test_the_log_is_narrowed_by_instance_time_and_end(bus: Bus) -> None:
 async def test_an_empty_log_is_no_error(bus: Bus) -> None:
     assert [message async for message in bus.log.read()] == []
     assert await bus.log.last_sequence() == 0
+
+
+async def test_headers_that_look_like_an_answer_end_no_page(bus: Bus) -> None:
+    subject = subject_of(Topic.DESIRED, make_desired().instance_id)
+    odd = {"Status": "404", "Nats-Sequence": "abc", "Nats-Num-Pending": "x"}
+    await bus.jetstream.publish(subject, b"poison", headers=odd)
+    await bus.publish(desired_event(make_desired()))
+    assert [message.sequence async for message in bus.log.read()] == [1, 2]
+
+
+async def test_a_missing_stream_is_not_an_empty_log(bus: Bus) -> None:
+    with pytest.raises(TransientError, match="no stream NOWHERE"):
+        await Log(lambda: client_of(bus), "NOWHERE").page()
 
 
 async def test_a_replay_handles_each_instance_once_and_says_where_it_goes_on(bus: Bus, handler: Handler) -> None:

@@ -23,6 +23,12 @@ from clawstead_shared.subjects import ROOT
 EVERYTHING = f"{ROOT}.>"
 PAGE = 1000
 _STALL_SECONDS = 5.0
+_SEQUENCE = "Nats-Sequence"
+_ADDED = {
+    *(_SEQUENCE, "Nats-Subject", "Nats-Time-Stamp", "Nats-Stream"),
+    *("Nats-Num-Pending", "Nats-Last-Sequence", "Nats-UpTo-Sequence"),
+}
+"""Headers of the answer, not of the message. The server writes them behind the message's own, so they win."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,8 @@ class Log:
                 async with asyncio.timeout(_STALL_SECONDS):
                     message = await subscription.next_msg(timeout=_STALL_SECONDS)
                 headers = message.headers or {}
-                if "Status" in headers:
+                if _SEQUENCE not in headers:  # what is stored may have a Status of its own, and ends nothing
+                    _require_stream(headers, self._stream)
                     return found, int(headers.get("Nats-Num-Pending", "0"))
                 found.append(_stored(message))
                 if "batch" not in query:
@@ -129,12 +136,17 @@ class Log:
             await subscription.unsubscribe()
 
 
+def _require_stream(headers: Mapping[str, str], stream: str) -> None:
+    if headers.get("Status") == "503":
+        raise TransientError(f"there is no stream {stream}: `clawstead streams apply` declares it")
+
+
 def _stored(message: Msg) -> Stored:
     headers = dict(message.headers or {})
     return Stored(
-        sequence=int(headers.pop("Nats-Sequence")),
-        subject=headers.pop("Nats-Subject"),
-        stored_at=datetime.fromisoformat(headers.pop("Nats-Time-Stamp")),
-        headers=headers,
+        sequence=int(headers[_SEQUENCE]),
+        subject=headers["Nats-Subject"],
+        stored_at=datetime.fromisoformat(headers["Nats-Time-Stamp"]),
+        headers={name: value for name, value in headers.items() if name not in _ADDED},
         body=message.data,
     )
