@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from clawstead_shared.admin import Readiness, admin_routes
+from clawstead_shared.credentials import SeedFileError
 from clawstead_shared.errors import StreamsMissingError, TransientError
 from clawstead_shared.logging import configure_logging
 from clawstead_shared.messaging import Bus
@@ -34,6 +35,8 @@ _BUS = "bus"
 _WATCH_SECONDS = 1.0
 _STREAMS_RETRY_SECONDS = 2.0
 _BEFORE_STOP_SECONDS = 10.0
+_UNUSABLE_SETTING = 2
+"""The exit code of the command line for this, too."""
 
 
 class Service:
@@ -62,8 +65,8 @@ class Service:
 
     async def connect(self) -> None:
         """Connect the bus and wait until the streams are declared, saying in ``/readyz`` what is missing."""
-        self.readiness.unmet(_BUS, "NATS is not reachable")
-        await self.bus.connect()
+        self.readiness.unmet(_BUS, self.bus.problem)
+        await self.bus.connect(lambda problem: self.readiness.unmet(_BUS, problem))
         while True:
             try:
                 await self.bus.require_streams()
@@ -90,7 +93,7 @@ class Service:
             if self.bus.connected:
                 self.readiness.met(_BUS)
             else:
-                self.readiness.unmet(_BUS, "NATS is not reachable")
+                self.readiness.unmet(_BUS, self.bus.problem)
             await asyncio.sleep(_WATCH_SECONDS)
 
 
@@ -115,6 +118,9 @@ def serve(name: str, settings: ServiceSettings, *, port: int, body: Body) -> Non
     provider = configure_telemetry(name)
     try:
         asyncio.run(_serve(Service(name, settings), settings, port, body))
+    except SeedFileError as error:
+        log.critical("cannot start", error=str(error))
+        sys.exit(_UNUSABLE_SETTING)
     except Exception:
         log.exception("service failed")
         sys.exit(1)

@@ -30,6 +30,8 @@ class BusSettings(Fragment):
 
     nats_url: str = "nats://127.0.0.1:4222"
     """Server address; may hold user and password, so it is never logged."""
+    nats_seed_file: Path | None = None
+    """File with the seed of this process's nkey; without one the server must know it by the URL, or let in anybody."""
 
 
 class LogSettings(Fragment):

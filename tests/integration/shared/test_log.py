@@ -1,5 +1,6 @@
 """The log read in pages, and the requests of operators, on a real nats-server."""
 
+import asyncio
 import base64
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,10 +13,10 @@ from clawstead_shared.errors import TransientError
 from clawstead_shared.events import Event, Payload, encode
 from clawstead_shared.messaging import Bus
 from clawstead_shared.messaging.control import NobodyAnswersError, RefusedError, ask
-from clawstead_shared.messaging.log import Log
+from clawstead_shared.messaging.log import PAGE, Log
 from clawstead_shared.messaging.replay import Events
 from clawstead_shared.streams import PROVISIONER
-from clawstead_shared.subjects import Topic, subject_of
+from clawstead_shared.subjects import Topic, all_of, subject_of
 from tests.support.factories import desired_event, make_desired, make_observed, observed_event
 
 DURABLE = replace(PROVISIONER, max_deliver=1)
@@ -147,3 +148,16 @@ async def test_a_request_that_is_not_understood_is_refused(bus: Bus, handler: Ha
 
     with pytest.raises(RefusedError, match="not understood"):
         await ask(client_of(bus), "test", Verb.REPLAY, Nonsense(), ReplayReport, timeout=5)
+
+
+async def test_the_newest_of_more_instances_than_a_page_holds(bus: Bus) -> None:
+    first = [make_observed() for _ in range(PAGE + 5)]
+    for generation in (1, 2):
+        changed = [observed.model_copy(update={"generation": generation}) for observed in first]
+        await asyncio.gather(*(bus.publish(observed_event(observed)) for observed in changed))
+    newest = await bus.log.newest(all_of(Topic.OBSERVED))
+    assert sorted(message.subject for message in newest) == sorted(
+        subject_of(Topic.OBSERVED, observed.instance_id) for observed in first
+    )
+    assert {message.event().data.generation for message in newest} == {2}  # type: ignore[attr-defined]
+    assert await bus.log.newest(all_of(Topic.HEALTH)) == []

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from faststream.nats import NatsBroker
@@ -10,6 +11,7 @@ from faststream.nats.opentelemetry import NatsTelemetryMiddleware
 from nats.errors import Error as NatsError
 from opentelemetry.trace import get_tracer_provider
 
+from clawstead_shared.credentials import read_seed
 from clawstead_shared.settings import BusSettings
 
 log = structlog.get_logger()
@@ -18,16 +20,30 @@ PING_INTERVAL_SECONDS = 5
 RECONNECT_WAIT_SECONDS = 0.5
 DRAIN_SECONDS = 10
 
+OnError = Callable[[Exception], None]
 
-def make_broker(service: str, settings: BusSettings, *, on_closed: Callable[[], None]) -> NatsBroker:
-    """Return a broker that reconnects for ever; ``on_closed`` is told when its client is gone for good."""
+
+def make_broker(service: str, settings: BusSettings, *, on_closed: Callable[[], None], on_error: OnError) -> NatsBroker:
+    """Return a broker that reconnects for ever; ``on_closed`` is told when its client is gone for good.
+
+    Raises:
+        SeedFileError: the seed that the settings name cannot be used.
+    """
 
     async def closed() -> None:
         on_closed()
 
+    async def failed(error: Exception) -> None:
+        on_error(error)
+
+    credentials: dict[str, Any] = {}
+    if settings.nats_seed_file:
+        credentials = {"nkeys_seed_str": read_seed(settings.nats_seed_file)}
     return NatsBroker(
         settings.nats_url,
         name=service,
+        **credentials,
+        inbox_prefix=inbox_prefix(service),
         # FastStream's own logger would bypass ours, and with none at all its errors would be silent.
         logger=logging.getLogger("faststream"),
         # A client that gives up leaves FastStream's pull loop spinning and the event loop frozen.
@@ -37,14 +53,26 @@ def make_broker(service: str, settings: BusSettings, *, on_closed: Callable[[], 
         max_outstanding_pings=2,
         graceful_timeout=DRAIN_SECONDS,
         closed_cb=closed,
+        error_cb=failed,
         middlewares=(NatsTelemetryMiddleware(tracer_provider=get_tracer_provider()),),
     )
 
 
-def disarm_error_callback(broker: NatsBroker) -> None:
+def inbox_prefix(service: str) -> str:
+    """Return below which subject ``service`` receives answers; nobody else may listen there."""
+    return f"_INBOX.{service}"
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the server is there, but does not let this process in."""
+    return isinstance(error, NatsError) and "authorization violation" in str(error).lower()
+
+
+def disarm_error_callback(broker: NatsBroker, on_error: OnError) -> None:
     """Replace FastStream's error callback, which kills the client for good on an authorization error."""
 
     async def report(error: Exception) -> None:
+        on_error(error)
         log.warning("bus error", error=str(error), kind=type(error).__name__, nats=isinstance(error, NatsError))
 
     callback: Callable[[Exception], Awaitable[None]] = report

@@ -2,24 +2,28 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 
 import nats.js.errors
 import structlog
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 
 from clawstead_shared.control import Verb
 from clawstead_shared.errors import StreamsMissingError, TransientError
 from clawstead_shared.events import Event, MalformedEventError, Payload, decode, encode
-from clawstead_shared.messaging.broker import disarm_error_callback, exit_at_once, make_broker
+from clawstead_shared.messaging.broker import (
+    disarm_error_callback,
+    exit_at_once,
+    inbox_prefix,
+    is_refusal,
+    make_broker,
+)
 from clawstead_shared.messaging.control import Control
 from clawstead_shared.messaging.delivery import Delivery, Handler
 from clawstead_shared.messaging.log import Log
@@ -36,7 +40,8 @@ _STATE = JStream(STATE_STREAM, declare=False)
 _PULL_SECONDS = 1
 """After a server restart a consumer is deaf for the rest of its pull, so pulls are short (bus.md, section 3)."""
 _CONNECT_RETRY_SECONDS = 1.0
-_SNAPSHOT_STALL_SECONDS = 5
+_UNREACHABLE = "NATS is not reachable"
+_REFUSED = "NATS refuses these credentials"
 
 
 async def _raw_body(message: NatsMessage) -> bytes:
@@ -48,9 +53,17 @@ class Bus:
     """One service's connection to NATS. Keeps ``EventSink`` and ``EventReader``."""
 
     def __init__(self, service: str, settings: BusSettings) -> None:
+        """Prepare the connection.
+
+        Raises:
+            SeedFileError: the seed that the settings name cannot be used.
+        """
         self._service = service
         self._closing = False
-        self.broker: NatsBroker = make_broker(service, settings, on_closed=self._on_closed)
+        self.problem = _UNREACHABLE
+        """What is wrong, while not connected."""
+        self._on_problem: Callable[[str], None] | None = None
+        self.broker: NatsBroker = make_broker(service, settings, on_closed=self._on_closed, on_error=self._on_error)
         self._consumers: list[Consumer] = []
         self.log = Log(lambda: self.broker.connection)
         """The whole history."""
@@ -60,6 +73,11 @@ class Bus:
     def _on_closed(self) -> None:
         if not self._closing:
             exit_at_once()
+
+    def _on_error(self, error: Exception) -> None:
+        self.problem = _REFUSED if is_refusal(error) else _UNREACHABLE
+        if self._on_problem:
+            self._on_problem(self.problem)
 
     @property
     def connected(self) -> bool:
@@ -73,8 +91,12 @@ class Bus:
         context: JetStreamContext = self.broker.config.broker_config.connection_state.stream
         return context
 
-    async def connect(self) -> None:
-        """Connect, waiting for the server as long as it takes. Consuming starts with ``start``."""
+    async def connect(self, on_problem: Callable[[str], None] | None = None) -> None:
+        """Connect, waiting for the server as long as it takes. Consuming starts with ``start``.
+
+        ``on_problem`` is told each time that it fails, and why.
+        """
+        self._on_problem = on_problem
         while True:
             try:
                 await self.broker.connect()
@@ -82,7 +104,8 @@ class Bus:
                 log.warning("bus not reachable yet", error=str(error))
                 await asyncio.sleep(_CONNECT_RETRY_SECONDS)
             else:
-                disarm_error_callback(self.broker)
+                self._on_problem = None
+                disarm_error_callback(self.broker, self._on_error)
                 return
 
     async def start(self) -> None:
@@ -147,6 +170,7 @@ class Bus:
             max_workers=consumer.concurrency,
             ack_policy=AckPolicy.MANUAL,
             decoder=_raw_body,
+            inbox_prefix=f"{inbox_prefix(self._service)}.".encode(),
             title=consumer.durable,
         )(on_message)
 
@@ -172,35 +196,14 @@ class Bus:
     async def snapshot(self, topic: Topic) -> dict[str, Event[Payload]]:
         """See ``EventReader.snapshot``."""
         newest: dict[str, Event[Payload]] = {}
-        with _translated("snapshot"):
-            for message in await self._last_per_subject(topic):
-                try:
-                    event = decode(
-                        message.subject,
-                        message.headers,
-                        message.data,
-                        sequence=message.metadata.sequence.stream,
-                    )
-                except MalformedEventError as error:
-                    log.warning("malformed message left out", subject=message.subject, error=str(error))
-                else:
-                    newest[event.instance_id] = event
+        for message in await self.log.newest(all_of(topic)):
+            try:
+                event = message.event()
+            except MalformedEventError as error:
+                log.warning("malformed message left out", subject=message.subject, error=str(error))
+            else:
+                newest[event.instance_id] = event
         return newest
-
-    async def _last_per_subject(self, topic: Topic) -> list[Msg]:
-        subscription = await self.jetstream.subscribe(
-            all_of(topic),
-            stream=STATE_STREAM,
-            ordered_consumer=True,
-            config=ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT),
-        )
-        try:
-            info = await subscription.consumer_info()
-            sent = info.delivered.consumer_seq if info.delivered else 0
-            total = sent + (info.num_pending or 0)
-            return [await subscription.next_msg(timeout=_SNAPSHOT_STALL_SECONDS) for _ in range(total)]
-        finally:
-            await subscription.unsubscribe()
 
     async def bucket(self, name: str) -> KeyValue:
         """Return a declared key-value bucket.
@@ -213,6 +216,23 @@ class Bus:
                 return await self.jetstream.key_value(name)
         except nats.js.errors.BucketNotFoundError as missing:
             raise StreamsMissingError(f"bucket {name} is not declared: run `clawstead streams apply`") from missing
+
+    async def keys(self, bucket: str) -> list[str]:
+        """Return the keys of a bucket, also of those that were deleted.
+
+        Not nats-py's way, which makes a consumer: whoever may make one can have the server publish anything anywhere.
+
+        Raises:
+            StreamsMissingError: the bucket is not declared.
+            TransientError: the bus did not answer in time.
+        """
+        prefix = f"$KV.{bucket}."
+        try:
+            with _translated("keys"):
+                info = await self.jetstream.stream_info(f"KV_{bucket}", subjects_filter=f"{prefix}>")
+        except nats.js.errors.NotFoundError as missing:
+            raise StreamsMissingError(f"bucket {bucket} is not declared: run `clawstead streams apply`") from missing
+        return sorted(subject.removeprefix(prefix) for subject in info.state.subjects or {})
 
 
 @contextlib.contextmanager

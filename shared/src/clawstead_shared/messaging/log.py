@@ -99,6 +99,36 @@ class Log:
                 return
             start = page.messages[-1].sequence + 1
 
+    async def newest(self, subject: str = EVERYTHING) -> list[Stored]:
+        """Return the newest message of every subject that ``subject`` matches; the server tells 100,000 subjects.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        found: list[Stored] = []
+        try:
+            subjects = sorted(await self._subjects(subject))
+            for first in range(0, len(subjects), PAGE):
+                found += await self._last_of(set(subjects[first : first + PAGE]))
+        except (NatsError, TimeoutError, OSError) as error:
+            raise TransientError(f"reading the log: bus did not answer ({type(error).__name__})") from error
+        return found
+
+    async def _last_of(self, subjects: set[str]) -> list[Stored]:
+        found: list[Stored] = []
+        while subjects:
+            messages, _ = await self._request({"multi_last": sorted(subjects), "batch": PAGE})
+            if not messages:
+                break
+            found += messages
+            # The server cuts an answer that would be too large.
+            subjects -= {message.subject for message in messages}
+        return found
+
+    async def _subjects(self, subject: str) -> set[str]:
+        info = await self._client().jetstream().stream_info(self._stream, subjects_filter=subject)
+        return set(info.state.subjects or {})
+
     async def last_sequence(self) -> int:
         """Return the sequence of the newest message, 0 in an empty log.
 

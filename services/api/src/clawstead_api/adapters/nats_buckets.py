@@ -56,14 +56,14 @@ class NatsBuckets:
     async def host_budgets(self) -> list[HostBudget]:
         """See ``HostDirectory.host_budgets``."""
         with _translated():
-            try:
-                hosts = await (await self._bucket(HOSTS_BUCKET)).keys()
-            except nats.js.errors.NoKeysError:
-                return []
+            hosts = await self._bus.keys(HOSTS_BUCKET)
         budgets = []
         for host in hosts:
+            told = await self._get(host, HOSTS_BUCKET)
+            if told is None:
+                continue
             try:
-                budgets.append(HostBudget.read(await self._get(host, HOSTS_BUCKET) or b""))
+                budgets.append(HostBudget.read(told))
             except ValidationError:
                 log.warning("budget of a host cannot be read", host=host)
         return budgets
