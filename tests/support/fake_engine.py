@@ -29,6 +29,7 @@ class FakeContainer:
     ends_after: timedelta = timedelta(0)
     output: str = ""
     memory_in_use: int = 0
+    made_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -144,7 +145,7 @@ class FakeEngine:
         listed = {network: Listed(network) for network in self.networks}
         for instance_id, container in self.containers.items():
             state = container.state
-            listed[instance_id] = Listed(instance_id, state.port, state.id, state.status)
+            listed[instance_id] = Listed(instance_id, state.port, state.id, state.status, container.made_at)
         return list(listed.values())
 
     async def logs(self, container_id: str, lines: int) -> str:

@@ -53,6 +53,12 @@ class NatsServer:
         """End the server at once, as a crash would."""
         self._end(signal.SIGKILL)
 
+    def lose_store(self) -> None:
+        """Come back with nothing, as after the loss of the disk."""
+        self.kill()
+        shutil.rmtree(self._directory / "jetstream")
+        self.start()
+
     def stop(self) -> None:
         self._end(signal.SIGTERM)
 

@@ -1,6 +1,7 @@
 """The composition root: the only place that sees both the rules and the adapters."""
 
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,6 +27,7 @@ from clawstead_provisioner.port_allocation import PortTable, is_free
 from clawstead_provisioner.ports import Engine, Gateway, Images, Secrets
 from clawstead_provisioner.pulls import Pulls
 from clawstead_provisioner.reconcile import Reconciler
+from clawstead_provisioner.rehearsal import Rehearsal
 from clawstead_provisioner.settings import ProvisionerSettings
 from clawstead_provisioner.snapshots import Snapshots
 from clawstead_provisioner.spec import Site
@@ -37,7 +39,8 @@ from clawstead_provisioner.work import Patience, Tools
 from clawstead_provisioner.work_queue import WorkQueue
 from clawstead_provisioner.workspace_scan import Bounds
 from clawstead_provisioner.workspaces import Workspaces
-from clawstead_shared.messaging import EventReader, EventSink
+from clawstead_shared.hosts import HostBudget
+from clawstead_shared.messaging import Bus, EventReader, EventSink, LogWatch
 from clawstead_shared.service import Service
 from clawstead_shared.streams import PROVISIONER
 from clawstead_shared.subjects import Topic
@@ -82,18 +85,17 @@ async def run(service: Service, settings: ProvisionerSettings) -> None:
             profiles=profiles,
         )
         await stack.enter_async_context(queue)
-        service.bus.consume(PROVISIONER, {Topic.DESIRED: on_desired(queue)})
+        plan = Rehearsal(reconciler, queue).plan
+        service.bus.consume(PROVISIONER, {Topic.DESIRED: on_desired(queue)}, plan=plan)
         await service.connect()
-        await publish_sealing_key(service.bus, key)
-        budget = host_budget(
-            memory_overcommit=settings.memory_overcommit,
-            cpu_overcommit=settings.cpu_overcommit,
-            ports=settings.last_gateway_port - settings.first_gateway_port + 1,
-        )
-        await publish_budget(service.bus, settings.host_name, budget)
+        log_watch = LogWatch(lambda: service.bus.jetstream)
+        await log_watch.look()
+        budget = _budget(settings)
+        introduce = partial(_introduce, service.bus, key, settings.host_name, budget)
+        await introduce()
         since = datetime.now(UTC)
         orphans = Orphans(grace_seconds=settings.orphan_grace_seconds, most_at_once=settings.orphans_per_sweep)
-        sweep = Sweep(service.bus, engine, reconciler, queue, service.readiness, orphans=orphans)
+        sweep = Sweep(service.bus, engine, reconciler, queue, service.readiness, orphans=orphans, log_age=log_watch)
         await sweep.boot()
         await service.run(
             watch_engine(engine, reconciler, sweep, service.readiness, since),
@@ -101,6 +103,7 @@ async def run(service: Service, settings: ProvisionerSettings) -> None:
             sweep.run(settings.reconcile_interval_seconds),
             workspaces.run(),
             keep_budget_published(service.bus, settings.host_name, budget),
+            log_watch.run(partial(_renew, introduce, reconciler)),
         )
 
 
@@ -147,6 +150,24 @@ def assemble(
     )
     reconciler = Reconciler(tools, bus)
     return reconciler, queue, workspaces
+
+
+async def _introduce(bus: Bus, key: SealingKey, host: str, budget: HostBudget) -> None:
+    await publish_sealing_key(bus, key)
+    await publish_budget(bus, host, budget)
+
+
+async def _renew(introduce: Callable[[], Awaitable[None]], reconciler: Reconciler) -> None:
+    await introduce()
+    reconciler.renew()
+
+
+def _budget(settings: ProvisionerSettings) -> HostBudget:
+    return host_budget(
+        memory_overcommit=settings.memory_overcommit,
+        cpu_overcommit=settings.cpu_overcommit,
+        ports=settings.last_gateway_port - settings.first_gateway_port + 1,
+    )
 
 
 def _site(settings: ProvisionerSettings) -> Site:

@@ -27,6 +27,8 @@ class Memory:
     """What was published last; None if nothing ever was."""
     loaded: bool = False
     """Whether ``last`` was read from the bus."""
+    unsaid: bool = False
+    """The log that ``last`` was written to was lost, so it has to be said again."""
     exit: ExitCause | None = None
     """How the container ended last, as an engine event told; None once that was dealt with."""
     ends: int = 0

@@ -43,9 +43,9 @@ class Observations:
     """The provisioner's topic."""
 
     def __init__(self, sink: EventSink, reader: EventReader, host: str) -> None:
-        self._sink = sink
-        self._reader = reader
-        self._host = host
+        self.sink = sink
+        self.reader = reader
+        self.host = host
 
     async def recall(self, instance_id: str, memory: Memory) -> None:
         """Learn what was said last, unless that is known.
@@ -54,7 +54,7 @@ class Observations:
             TransientError: the bus did not answer.
         """
         if not memory.loaded:
-            event = await self._reader.newest(Topic.OBSERVED, instance_id)
+            event = await self.reader.newest(Topic.OBSERVED, instance_id)
             self.restore(memory, event)
 
     @staticmethod
@@ -112,7 +112,7 @@ class Observations:
                 owner_id=desired.spec.owner_id,
                 container_id=container.id if container else None,
                 started_at=container.started_at if container and started else None,
-                host=self._host if port and phase is not Phase.REMOVED else None,
+                host=self.host if port and phase is not Phase.REMOVED else None,
                 port=port if phase is not Phase.REMOVED else None,
                 boot_grace_seconds=desired.spec.limits.boot_grace_seconds,
                 image_digest=container.image_digest if container else None,
@@ -137,6 +137,16 @@ class Observations:
         news = {"phase": Phase.STARTING, "reason": reason, "message": None, "exit": cause, "progress": None}
         await self._say(memory, last.model_copy(update=news))
 
+    async def repeat(self, memory: Memory) -> None:
+        """Say again what was said last, to a log that does not hold it.
+
+        Raises:
+            TransientError: the bus did not confirm; it may or may not be said.
+        """
+        if memory.last is not None:
+            await self._store(Event(EventType.of(memory.last), SOURCE, memory.last))
+        memory.unsaid = False
+
     async def _say(self, memory: Memory, observed: Observed) -> None:
         previous = memory.last
         if observed == previous:
@@ -155,7 +165,7 @@ class Observations:
         for attempt in range(_ATTEMPTS):
             try:
                 # The same event again: whether an unconfirmed one was stored cannot be known.
-                await self._sink.publish(event)
+                await self.sink.publish(event)
             except TransientError:
                 if attempt == _ATTEMPTS - 1:
                     raise

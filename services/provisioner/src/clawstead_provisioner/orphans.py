@@ -1,7 +1,8 @@
 """Which containers nobody wants any more, judged so that a doubtful word costs no customer theirs: pure.
 
 Nobody forgets an instance: a deleted one is still wanted deleted. So one that the bus does not know at all was
-made by hand, or the bus lost something, and only the first may be removed.
+made by hand, or the bus lost something, and only the first may be removed. What is older than the log was wanted
+by an earlier one, which was lost.
 """
 
 import time
@@ -36,10 +37,15 @@ class Orphans:
         """Take note of instances that were wanted once, as what was said of them shows."""
         self._known |= instances
 
-    def judge(self, desired: Set[str], held: Set[str]) -> list[str]:
-        """Return whose objects to remove now, a few at most; each was announced by an earlier call."""
+    def judge(self, desired: Set[str], held: Set[str], *, older: Set[str] = frozenset()) -> list[str]:
+        """Return whose objects to remove now, a few at most; each was announced by an earlier call.
+
+        ``older`` are those of ``held`` that were made before the log was.
+        """
         self.know(desired)
         found = held - desired
+        if old := found & older:
+            log.error("containers older than the log are kept: have the API resync, or remove them", orphans=len(old))
         if found and (doubt := self._doubt(desired, held)):
             log.error(
                 "containers without a desired state are kept: restore the bus or have the API resync",
@@ -49,7 +55,8 @@ class Orphans:
             self._since.clear()
             self._show(removable=0, kept=len(found))
             return []
-        self._show(removable=len(found), kept=0)
+        found -= old
+        self._show(removable=len(found), kept=len(old))
         now = self._clock()
         due = sorted(name for name, since in self._since.items() if name in found and now - since >= self._grace)
         self._since = {name: self._announced(name, now) for name in found}

@@ -74,6 +74,7 @@ class Listed:
     port: int | None = None
     container_id: str | None = None
     status: Status | None = None
+    created_at: datetime | None = None
 
 
 class Happening(StrEnum):

@@ -9,21 +9,20 @@ steps: a boot, a graceful stop and a pull run in the background and have the ins
 The work queue calls this for one instance at a time.
 """
 
-import asyncio
+import copy
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 from opentelemetry import trace
 from prometheus_client import Histogram
 
 from clawstead_provisioner import bring_up, take_down, trial
-from clawstead_provisioner.adjustments import adjusted, outgrown
 from clawstead_provisioner.decide import Situation, Step, decide, ended_unasked
 from clawstead_provisioner.errors import ProvisioningError, VanishedError
+from clawstead_provisioner.look import look
 from clawstead_provisioner.memory import Memory
-from clawstead_provisioner.ports import Container, EngineEvent, Happening, Listed, Status
-from clawstead_provisioner.versions import choose
+from clawstead_provisioner.ports import EngineEvent, Happening, Listed, Status
 from clawstead_provisioner.work import Tools, Work
 from clawstead_shared.errors import TransientError
 from clawstead_shared.events import Desired, DesiredState, Event, Observed, Payload, Phase, Reason
@@ -64,6 +63,7 @@ class Reconciler:
         work: Work | None = None
         with structlog.contextvars.bound_contextvars(instance_id=instance_id):
             try:
+                await self._say_again(instance_id)
                 for _ in range(_MOST_STEPS):
                     event = await self._reader.newest(Topic.DESIRED, instance_id)
                     if event is None or not isinstance(event.data, Desired):
@@ -88,6 +88,38 @@ class Reconciler:
             memory = self._memories.setdefault(instance_id, Memory())
             self._tools.observations.restore(memory, event)
             self._note_last(instance_id, memory)
+
+    def hold_ports(self, listed: Iterable[Listed]) -> None:
+        """Take note of the ports of containers that nothing was said of: the log may have lost it."""
+        for item in listed:
+            if item.instance_id not in self._memories and item.port is not None:
+                self._tools.ports.hold(item.instance_id, item.port)
+
+    def renew(self) -> None:
+        """Have said again what is known of every instance: the log that held it was lost."""
+        for instance_id, memory in self._memories.items():
+            memory.unsaid = memory.last is not None
+            self._tools.queue.submit(instance_id)
+
+    async def foresee(self, instance_id: str) -> tuple[Work, Situation] | None:
+        """Look at an instance as ``reconcile`` would, and leave everything as it is; None if nobody wants it.
+
+        Raises:
+            TransientError: the bus did not answer.
+            ProvisioningError: the engine did not answer, or the desired state cannot be had.
+        """
+        event = await self._reader.newest(Topic.DESIRED, instance_id)
+        if event is None or not isinstance(event.data, Desired):
+            return None
+        memory = copy.deepcopy(self._memories.get(instance_id)) or Memory()
+        if not memory.loaded:
+            said = await self._reader.newest(Topic.OBSERVED, instance_id)
+            memory.last = said.data if said is not None and isinstance(said.data, Observed) else None
+        memory.expects(event.data.generation)
+        work = Work(self._tools, event.data, memory)
+        situation = await look(work)
+        work.unasked = max(memory.ends, 1) if ended_unasked(situation) else 0
+        return work, situation
 
     def note(self, event: EngineEvent) -> None:
         """Take note of what the engine tells, and have the instance looked at if that may matter."""
@@ -159,6 +191,11 @@ class Reconciler:
             self._removed[work.instance_id] = last.generation
             self._memories.pop(work.instance_id, None)
 
+    async def _say_again(self, instance_id: str) -> None:
+        memory = self._memories.get(instance_id)
+        if memory is not None and memory.unsaid:
+            await self._tools.observations.repeat(memory)
+
     async def _say_end(self, work: Work) -> None:
         # The engine answers nothing about a container until it has taken its network down, a tenth of a second
         # after it told of the end: too long to send visitors there.
@@ -199,60 +236,17 @@ class Reconciler:
         return False
 
     async def _look(self, work: Work) -> Situation:
-        memory, desired = work.memory, work.desired
-        if work.prepared is None or work.container is None:
-            work.container = await self._found(work)
-        container = work.container
-        self._tools.workspaces.watch(work.instance_id, _quota(desired))
-        if container is not None:
-            self._tools.ports.hold(work.instance_id, container.port)
-        if not memory.trial_known and not work.forced:
-            memory.trial = await self._tools.snapshots.read(work.instance_id)
-            memory.trial_known = True
-        work.images = choose(desired, memory.last, container, memory.trial, memory.resolved)
-        work.rejected = work.rejected_now()
-        return Situation(
-            desired=desired,
-            container=container,
-            last=memory.last,
-            stale=await self._stale(work.effective, container),
-            stopping=memory.stopping is not None,
-            ready=container is not None and memory.ready == container.id,
-            late=self._tools.patience.deadlines.passed(memory),
-            adjusted=adjusted(memory, desired, container),
-            outgrown=container is not None and outgrown(container, self._tools.blueprints.resources(desired), desired),
-            overdue=container is not None and memory.overdue == container.id,
-            held=memory.held(desired.generation),
-            exit=memory.exit,
-            restarts=memory.restarts_within_window(),
-            images=work.images,
-            fetching=work.fetching is not None,
-            trial=memory.trial,
-            proven=container is not None and memory.proven(container, self._tools.patience.probation_seconds),
-        )
-
-    async def _found(self, work: Work) -> Container | None:
-        inspecting = self._tools.engine.inspect(work.instance_id)
-        if not work.forced:
-            return await inspecting
-        try:
-            async with asyncio.timeout(self._tools.patience.force_seconds):
-                return await inspecting
-        except (ProvisioningError, TimeoutError):
-            return None  # what cannot be seen is removed all the same
-
-    async def _stale(self, desired: Desired, container: Container | None) -> bool:
-        if container is None or desired.desired_state is not DesiredState.RUNNING:
-            return False
-        if not self._tools.ports.covers(container.port):
-            return True
-        wanted = await self._tools.blueprints.fingerprint(desired, container.port, container.labels)
-        return wanted is not None and wanted != container.fingerprint
+        situation = await look(work)
+        self._tools.workspaces.watch(work.instance_id, _quota(work.desired))
+        if work.container is not None:
+            self._tools.ports.hold(work.instance_id, work.container.port)
+        return situation
 
     async def _remove_orphan(self, instance_id: str) -> None:
         if instance_id not in self._orphans:
             return
         self._orphans.discard(instance_id)
+        self._tools.ports.release(instance_id)
         log.warning("removing container and network that nobody asked for; directories are kept")
         try:
             await self._tools.engine.remove(instance_id)

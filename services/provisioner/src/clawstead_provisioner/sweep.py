@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
 
 import structlog
 
@@ -22,6 +25,15 @@ ENGINE = "engine"
 _BOOT_SECONDS = 60.0
 
 
+class LogAge(Protocol):
+    """Knows since when there is the log that desired states are read from."""
+
+    @property
+    def begun(self) -> datetime | None:
+        """When it was declared (UTC), None if that is not known yet."""
+        ...
+
+
 class Sweep:
     """Compares all desired states with all that the engine holds."""
 
@@ -34,6 +46,7 @@ class Sweep:
         readiness: Readiness,
         *,
         orphans: Orphans,
+        log_age: LogAge | None = None,
     ) -> None:
         self._reader = reader
         self._engine = engine
@@ -41,6 +54,7 @@ class Sweep:
         self._queue = queue
         self._readiness = readiness
         self._orphans = orphans
+        self._log_age = log_age
 
     async def boot(self) -> None:
         """Look at every instance and wait for that, a minute at most: containers that start take their time.
@@ -75,13 +89,18 @@ class Sweep:
         }
         listed = await self._listed()
         if listed is not None:
-            for instance_id in self._orphans.judge(desired.keys(), listed.keys()):
+            self._reconciler.hold_ports(listed.values())
+            for instance_id in self._orphans.judge(desired.keys(), listed.keys(), older=self._older(listed)):
                 self._reconciler.condemn(instance_id)
         return [
             self._queue.submit(instance_id)
             for instance_id, wanted in desired.items()
             if everything or not self._reconciler.settled(wanted, (listed or {}).get(instance_id))
         ]
+
+    def _older(self, listed: Mapping[str, Listed]) -> set[str]:
+        begun = self._log_age.begun if self._log_age else None
+        return {name for name, item in listed.items() if begun and item.created_at and item.created_at < begun}
 
     async def _listed(self) -> dict[str, Listed] | None:
         try:

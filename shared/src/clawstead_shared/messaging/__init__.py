@@ -2,6 +2,7 @@
 
 from clawstead_shared.messaging.bus import Bus, Handler
 from clawstead_shared.messaging.log import Log, Stored
+from clawstead_shared.messaging.log_watch import LogWatch
 from clawstead_shared.messaging.ports import EventReader, EventSink
 
-__all__ = ["Bus", "EventReader", "EventSink", "Handler", "Log", "Stored"]
+__all__ = ["Bus", "EventReader", "EventSink", "Handler", "Log", "LogWatch", "Stored"]

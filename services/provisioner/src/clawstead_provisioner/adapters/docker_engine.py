@@ -20,6 +20,7 @@ from clawstead_provisioner.adapters.docker_objects import (
     network_labels,
     read_container,
     read_listed,
+    read_listed_network,
 )
 from clawstead_provisioner.adapters.docker_pull import pull_image, refused
 from clawstead_provisioner.adapters.docker_resize import resize
@@ -113,9 +114,7 @@ class DockerEngine:
             ours = [document for document in containers if is_ours(document)]
             bridges = [document for document in networks if is_ours(document)]
             self._strangers.report(containers + networks, ours + bridges)
-            found = {
-                network["Labels"][INSTANCE_LABEL]: Listed(network["Labels"][INSTANCE_LABEL]) for network in bridges
-            }
+            found = {item.instance_id: item for item in map(read_listed_network, bridges)}
             found.update((item.instance_id, item) for item in map(read_listed, ours))
             return list(found.values())
 

@@ -130,7 +130,13 @@ def read_listed(document: dict[str, Any]) -> Listed:
         port=_number(labels, PORT_LABEL),
         container_id=document["Id"],
         status=_STATUS.get(document["State"], Status.BROKEN),
+        created_at=datetime.fromtimestamp(document["Created"], UTC),
     )
+
+
+def read_listed_network(document: dict[str, Any]) -> Listed:
+    """Read a network of a list, whose instance may have nothing else."""
+    return Listed(document["Labels"][INSTANCE_LABEL], created_at=read_time(document["Created"]))
 
 
 def _number(labels: dict[str, str], name: str) -> int | None:

@@ -8,7 +8,7 @@ import structlog
 from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError
 
-from clawstead_shared.errors import TransientError
+from clawstead_shared.errors import StreamsMissingError, TransientError
 from clawstead_shared.hosts import HostBudget
 from clawstead_shared.messaging import Bus
 from clawstead_shared.streams import HOSTS_BUCKET
@@ -60,6 +60,6 @@ async def keep_budget_published(bus: Bus, host: str, budget: HostBudget) -> None
             try:
                 await publish_budget(bus, host, budget)
                 due = time.monotonic() + _REPEAT_SECONDS
-            except TransientError as error:
+            except (TransientError, StreamsMissingError) as error:
                 log.warning("host budget not published", error=str(error))
         await asyncio.sleep(_LOOK_SECONDS)
