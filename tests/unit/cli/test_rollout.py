@@ -7,7 +7,8 @@ import pytest
 
 from clawstead_cli.adapters.api_http import NotThereError, RefusedError
 from clawstead_cli.errors import CommandError, UnreachableError
-from clawstead_cli.rollout import Instance, Outcome, Result, Rollout, judge, stages
+from clawstead_cli.instance import Instance
+from clawstead_cli.rollout import Outcome, Result, Rollout, judge, stages
 
 NEW = {"reference": "claw:2", "revision": 1}
 OLD = {"reference": "claw:1", "revision": 0}

@@ -4,13 +4,18 @@ from importlib.metadata import version as distribution_version
 
 import typer
 
+from clawstead_cli.commands.check_health import check_health
 from clawstead_cli.commands.down import down
+from clawstead_cli.commands.instances import instances
 from clawstead_cli.commands.logs import logs
+from clawstead_cli.commands.restart import restart
 from clawstead_cli.commands.status import status
 from clawstead_cli.commands.streams import streams
+from clawstead_cli.commands.test_deploy import deploy_on_trial
 from clawstead_cli.commands.token import token
 from clawstead_cli.commands.up import up
 from clawstead_cli.commands.update import update
+from clawstead_cli.commands.validate import validate
 from clawstead_cli.console import stdout
 
 _EPILOG = (
@@ -25,7 +30,6 @@ app = typer.Typer(
     help="Run and look after Clawstead, which hosts OpenClaw gateways.",
     epilog=_EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -35,6 +39,11 @@ app.command()(status)
 app.command()(logs)
 app.command()(token)
 app.command()(update)
+app.command()(check_health)
+app.command()(restart)
+app.command()(validate)
+app.command(name="test-deploy")(deploy_on_trial)
+app.add_typer(instances, name="instances")
 app.add_typer(streams, name="streams")
 
 

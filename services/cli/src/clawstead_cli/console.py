@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.status import Status
@@ -11,6 +12,11 @@ from clawstead_cli.errors import CommandError
 
 stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(data: Any) -> None:
+    """Print a result for programs; times as ISO 8601."""
+    stdout.print_json(data=data, default=lambda value: value.isoformat())
 
 
 def report(error: CommandError) -> None:

@@ -24,6 +24,9 @@ _SECRET_READERS = {
 }
 """Variables that may hold secrets, and the only programs that see them."""
 
+_NEVER_PASSED = {"CLAWSTEAD_BOT_TOKEN", "CLAWSTEAD_API_KEY"}
+"""Secrets that this command line reads for itself: a customer's, of no concern to any program."""
+
 
 class Service(StrEnum):
     """The five services."""
@@ -107,7 +110,11 @@ def listeners(settings: Settings) -> list[Listener]:
 
 def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the supervisor: of what we inherited, only what the programs need."""
-    passed = {name: value for name, value in inherited.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+    passed = {
+        name: value
+        for name, value in inherited.items()
+        if (name in _PASSED or name.startswith(_PASSED_PREFIXES)) and name not in _NEVER_PASSED
+    }
     return {
         **passed,
         "PATH": f"{settings.bin_dir}:{inherited.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}",

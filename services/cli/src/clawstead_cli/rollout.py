@@ -13,64 +13,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from clawstead_cli.adapters.api_http import NotThereError, RefusedError
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.errors import UnreachableError
+from clawstead_cli.instance import Instance
 
 _POLL_SECONDS = 1.0
 _ORDER_SECONDS = 30.0
 _RANKS = {"running": 0, "failed": 2, "stopped": 3}
 _ON_THE_WAY = 1
-
-
-class Image(BaseModel):
-    """One image, as the API tells it."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    reference: str
-    revision: int = 0
-    digest: str | None = None
-    message: str | None = None
-
-
-class Step(BaseModel):
-    """How far an instance is within a phase."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    step: str
-    percent: int | None = None
-
-
-class Instance(BaseModel):
-    """What a rollout needs to know of an instance; of what a newer API says more, the rest is ignored."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    id: str
-    name: str
-    phase: str
-    desired_state: str
-    generation: int
-    observed_generation: int | None = None
-    image_revision: int = 0
-    running_image: Image | None = None
-    rejected_image: Image | None = None
-    reason: str | None = None
-    message: str | None = None
-    progress: Step | None = None
-    stalled_hint: str | None = None
-
-    @property
-    def now(self) -> str:
-        """How far it is, for people."""
-        if self.progress is None:
-            return f"{self.phase} ({self.reason})" if self.reason else self.phase
-        percent = "" if self.progress.percent is None else f" {self.progress.percent} %"
-        return f"{self.phase}, {self.progress.step}{percent}"
 
 
 class Outcome(StrEnum):

@@ -1,14 +1,14 @@
 """The API as its clients see it: JSON over HTTP, with a bearer token."""
 
 import json
-import socket
 import ssl
 from collections.abc import Mapping
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from clawstead_cli.adapters.tls import HttpsConnection, trusting
 from clawstead_cli.errors import CommandError, UnreachableError, UsageError
 
 _ROOT = "/api/v1"
@@ -18,7 +18,6 @@ _OK = range(200, 300)
 _UNAUTHORIZED = 401
 _NOT_FOUND = 404
 _LATER = {429, 500, 502, 503, 504}
-_LOOPBACK = "127.0.0.1"
 
 
 class RefusedError(CommandError):
@@ -39,7 +38,7 @@ class ApiHttp:
         self._url = url
         self._host, self._port, self._path = parts.hostname, parts.port, parts.path.rstrip("/").removesuffix(_ROOT)
         self._token = token
-        self._tls = _trusting(ca_file) if parts.scheme == "https" else None
+        self._tls = trusting(ca_file) if parts.scheme == "https" else None
 
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """Read something.
@@ -60,6 +59,15 @@ class ApiHttp:
         """
         return self._request("POST", path, json.dumps(body), {"Idempotency-Key": key})
 
+    def delete(self, path: str, **query: str) -> dict[str, Any]:
+        """Have something deleted; deleting it again has no further effect.
+
+        Raises:
+            RefusedError: the API refuses.
+            UnreachableError: it does not answer, or says to come back later; the order may have been taken.
+        """
+        return self._request("DELETE", f"{path}?{urlencode(query)}" if query else path, None, {})
+
     def _request(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> dict[str, Any]:
         headers = {**headers, "Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         connection = self._connection()
@@ -72,33 +80,15 @@ class ApiHttp:
         finally:
             connection.close()
         if response.status not in _OK:
-            raise _refusal(response.status, answer.get("detail") or response.reason)
+            raise _refusal(response.status, _reason(answer) or response.reason)
         if not answer:
             raise UnreachableError(f"what is at {self._url} answers, but not as an API", hint="--url names another one")
         return answer
 
     def _connection(self) -> HTTPConnection:
         if self._tls:
-            return _Https(self._host, self._port, timeout=_TIMEOUT_SECONDS, context=self._tls)
+            return HttpsConnection(self._host, self._port, timeout=_TIMEOUT_SECONDS, context=self._tls)
         return HTTPConnection(self._host, self._port, timeout=_TIMEOUT_SECONDS)
-
-
-class _Https(HTTPSConnection):
-    """HTTPS that also finds names below ``localhost``: browsers know them (RFC 6761), most resolvers do not."""
-
-    def connect(self) -> None:
-        address = _LOOPBACK if self.host.endswith(".localhost") else self.host
-        plain = socket.create_connection((address, self.port), self.timeout)
-        self.sock = self._context.wrap_socket(plain, server_hostname=self.host)
-
-    _context: ssl.SSLContext
-
-
-def _trusting(ca_file: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file.exists():
-        context.load_verify_locations(ca_file)
-    return context
 
 
 def _parsed(answer: bytes) -> dict[str, Any]:
@@ -107,6 +97,12 @@ def _parsed(answer: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
+
+
+def _reason(problem: Mapping[str, Any]) -> str:
+    # A request with several mistakes is corrected at once only if all are told.
+    fields = [f"{each.get('field')}: {each.get('detail')}" for each in problem.get("errors") or ()]
+    return "; ".join(fields) or str(problem.get("detail") or "")
 
 
 def _refusal(status: int, detail: str) -> CommandError:

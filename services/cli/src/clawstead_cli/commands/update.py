@@ -8,42 +8,25 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from clawstead_cli.adapters.api_http import ApiHttp
-from clawstead_cli.commands.options import AsJson, DataDir
+from clawstead_cli.api_access import api_of
+from clawstead_cli.commands.options import AsJson, DataDir, OneInstance, Token, Url
 from clawstead_cli.console import stderr, stdout
-from clawstead_cli.errors import ExitCode, UsageError
+from clawstead_cli.errors import ExitCode
+from clawstead_cli.instance import Instance
+from clawstead_cli.instances import Instances, chosen
 from clawstead_cli.interrupts import interruptible
-from clawstead_cli.programs import Service
-from clawstead_cli.rollout import Instance, Result, Rollout
-from clawstead_cli.run_record import RunRecord
-from clawstead_cli.settings import Settings
-from clawstead_shared.ids import new_event_id
+from clawstead_cli.rollout import Result, Rollout
 
-_PAGE = 200
-
-
-InstanceId = Annotated[str | None, typer.Argument(metavar="[ID]", help="The instance to update.", show_default=False)]
 All = Annotated[bool, typer.Option("--all", help="Update all instances: one first, then batches.")]
 Image = Annotated[str | None, typer.Option(help="Image to run from now on; without it each keeps following its own.")]
 Force = Annotated[bool, typer.Option("--force", help="Also try an image that was rolled back before.")]
 Batch = Annotated[int, typer.Option(min=1, help="How many at once, after the first.")]
 BatchTimeout = Annotated[float, typer.Option(min=1, help="Give up on a batch after so many seconds.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before updating all.")]
-Url = Annotated[
-    str | None, typer.Option(help="Address of the API.", show_default="that of the platform on this machine")
-]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        envvar="CLAWSTEAD_ADMIN_TOKEN",
-        help="Token of the instances' owner; better in the variable, as `ps` shows what is given here.",
-        show_default=False,
-    ),
-]
 
 
 def update(
-    instance_id: InstanceId = None,
+    instance: OneInstance = None,
     *,
     every: All = False,
     image: Image = None,
@@ -67,15 +50,11 @@ def update(
     not confirmed in time; 2 for a wrong option or token; 4 when the API does not answer; 130 when interrupted:
     what was ordered then goes on.
     """
-    if every == bool(instance_id):
-        raise UsageError("name one instance, or --all", hint="`clawstead update --help`")
-    if not token:
-        raise UsageError("a token is needed", hint="set CLAWSTEAD_ADMIN_TOKEN; `clawstead token --new` makes one")
-    fleet = _Fleet(_api(Settings.load(data_dir), url, token), image=image, force=force)
-    instances = fleet.everyone() if instance_id is None else [fleet.one(instance_id)]
+    known = Instances(api_of(data_dir, url, token))
+    instances = chosen(known, instance, every=every)
     if every and not yes and sys.stdin.isatty():
         typer.confirm(f"Update {len(instances)} instances?", abort=True, err=True)
-    rollout = Rollout(fleet, _Lines(), timeout_seconds=timeout)
+    rollout = Rollout(_Fleet(known, image=image, force=force), _Lines(), timeout_seconds=timeout)
     interrupted = _interrupted(rollout, instances, batch)
     _print(rollout, as_json=as_json)
     if interrupted:
@@ -94,44 +73,20 @@ def _interrupted(rollout: Rollout, instances: Sequence[Instance], batch: int) ->
     return False
 
 
-def _api(settings: Settings, url: str | None, token: str) -> ApiHttp:
-    record = RunRecord.load(settings)
-    # The API's own port rather than the edge: an operator must get through when the edge is in trouble.
-    own = f"http://{record.probe_host}:{record.admin_ports[Service.API]}"
-    return ApiHttp(url or own, token, record.ca_file)
-
-
 class _Fleet:
     """The instances of the token's owner."""
 
-    def __init__(self, api: ApiHttp, *, image: str | None, force: bool) -> None:
-        self._api = api
+    def __init__(self, instances: Instances, *, image: str | None, force: bool) -> None:
+        self._instances = instances
         self._body: dict[str, Any] = {"force": force, **({"image": image} if image else {})}
-        self._run = new_event_id()
-
-    def everyone(self) -> list[Instance]:
-        """Return all instances."""
-        found: list[Instance] = []
-        cursor: str | None = None
-        while True:
-            page = self._api.get("/instances", limit=_PAGE, cursor=cursor)
-            found += [Instance.model_validate(item) for item in page["items"]]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return found
-
-    def one(self, instance_id: str) -> Instance:
-        """Return one instance."""
-        return Instance.model_validate(self._api.get(f"/instances/{instance_id}"))
 
     def order(self, instance: Instance) -> Instance:
         """See ``rollout.Fleet.order``."""
-        path = f"/instances/{instance.id}/update"
-        return Instance.model_validate(self._api.post(path, self._body, key=f"{self._run}-{instance.id}"))
+        return self._instances.order(instance, "update", self._body)
 
     def look(self, instance: Instance) -> Instance:
         """See ``rollout.Fleet.look``."""
-        return self.one(instance.id)
+        return self._instances.look(instance.id)
 
 
 class _Lines:
