@@ -1,7 +1,7 @@
 # One command per target; what needs more is a script in scripts/. `make help` reads the lines with two hashes.
 .DEFAULT_GOAL := help
 SERVICE ?= api
-PACKAGES := shared api provisioner proxy_sync health terminal cli
+PACKAGES := shared api provisioner proxy_sync health terminal keeper cli
 
 .PHONY: help setup setup-dev lock docs lint type unit contract integration e2e test up down logs status streams migrate clean
 

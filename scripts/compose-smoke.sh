@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly PROJECT=clawstead-smoke
 readonly STEP_SECONDS=90
-readonly BUILT=(API CLI EDGE HEALTH PROVISIONER TERMINAL)
+readonly BUILT=(API CLI EDGE HEALTH KEEPER PROVISIONER TERMINAL)
 
 say() { printf '[compose %3ds] %s\n' "$SECONDS" "$*"; }
 

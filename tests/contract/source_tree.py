@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("api", "provisioner", "proxy-sync", "health", "terminal", "cli")
+SERVICES = ("api", "provisioner", "proxy-sync", "health", "terminal", "keeper", "cli")
 
 
 def tracked_files() -> list[Path]:

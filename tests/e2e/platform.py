@@ -14,7 +14,7 @@ import psutil
 
 from tests.support.ports import free_port
 
-SERVICES = ("api", "provisioner", "proxy-sync", "health", "terminal")
+SERVICES = ("api", "provisioner", "proxy-sync", "health", "terminal", "keeper")
 DOMAIN = "claw.localhost"
 TOKEN = "claw_e2e_" + "0" * 48
 CLAWSTEAD = Path(sys.executable).with_name("clawstead")

@@ -16,10 +16,14 @@ class NoticeKind(StrEnum):
 
     BUS_REPAIRED = "bus_repaired"
     """A stream, consumer or bucket was missing or altered, and is as declared again."""
+    BUS_REFUSED = "bus_refused"
+    """One differs from its declaration, and the server refuses to change it: an operator must decide."""
     DEAD_LETTERS_GREW = "dead_letters_grew"
     GAP_FOUND = "gap_found"
     """An instance's events do not follow on each other: something is missing in the log."""
     CONSUMER_LAGS = "consumer_lags"
+    STREAM_FILLS = "stream_fills"
+    """A stream is near its bound; one that is full takes no more events."""
 
 
 class Notice(BaseModel):

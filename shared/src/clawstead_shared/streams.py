@@ -1,6 +1,7 @@
-"""The bus as data: every stream, consumer and key-value bucket, declared by ``clawstead streams apply`` alone.
+"""The bus as data: every stream, consumer and key-value bucket.
 
-Services never declare: a service that declares with defaults silently rewrites the shared stream.
+Only ``clawstead streams apply`` and the keeper declare them: a service that declares with defaults
+silently rewrites the shared stream.
 """
 
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ SEALING_KEY = "provisioner.seal"
 TICKET_KEY = "api.ticket"
 """Key in KEYS_BUCKET: the API's public key (PEM, Ed25519), with which tickets are verified."""
 
+EXHAUSTED = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{STATE_STREAM}.*"
+"""Where the server says that a message was delivered as often as it may be, and nobody took it."""
+
 _MIB = 1024 * 1024
 
 
@@ -42,10 +46,11 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """One durable pull consumer of the state stream, and how its service handles deliveries.
+    """One durable pull consumer, and how its service handles deliveries.
 
     ``retry_delays`` are the waits before each redelivery (the last repeats); after ``max_deliver`` deliveries
-    the message goes to the dead-letter stream. ``concurrency`` messages are handled at once.
+    the message goes to the dead-letter stream. ``concurrency`` messages are handled at once. Of another stream
+    than the state stream it reads ``subjects`` instead of topics.
     """
 
     durable: str
@@ -57,11 +62,13 @@ class Consumer:
     retry_delays: tuple[timedelta, ...] = field(
         default=tuple(timedelta(seconds=seconds) for seconds in (1, 5, 15, 60, 300))
     )
+    stream: str = STATE_STREAM
+    subjects: tuple[str, ...] = ()
 
     @property
     def filter_subjects(self) -> tuple[str, ...]:
         """The subjects this consumer receives."""
-        return tuple(all_of(topic) for topic in self.topics)
+        return self.subjects or tuple(all_of(topic) for topic in self.topics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ STREAMS = (
     Stream(
         name=ADVISORY_STREAM,
         subjects=(
-            f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{STATE_STREAM}.*",
+            EXHAUSTED,
             f"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.{STATE_STREAM}.*",
             f"{NOTICE_ROOT}.>",
         ),
@@ -117,6 +124,17 @@ PROXY_SYNC = Consumer("proxy-sync", topics=(Topic.OBSERVED,), concurrency=4)
 HEALTH = Consumer("health", topics=(Topic.OBSERVED,), concurrency=4)
 
 CONSUMERS = (API, PROVISIONER, PROXY_SYNC, HEALTH)
+"""Those of the state stream."""
+
+KEEPER = Consumer(
+    "keeper",
+    topics=(),
+    stream=ADVISORY_STREAM,
+    subjects=(EXHAUSTED,),
+    # Without an end: an advisory that nobody acts on is an event that nobody hears of.
+    max_deliver=-1,
+    ack_wait=timedelta(seconds=30),
+)
 
 WRITERS = {
     Topic.DESIRED: "api",

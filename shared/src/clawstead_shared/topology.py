@@ -1,13 +1,13 @@
 """Declares the bus: the only code that creates or changes streams, consumers and buckets.
 
 Applying is idempotent, and repairs what was altered by hand: a service that once declared with defaults, or
-an operator's edit, is put back to what ``clawstead_shared.streams`` says. Nothing stored is deleted.
+an operator's edit, is put back to what ``clawstead_shared.streams`` says. Nothing stored is deleted. What the
+server refuses to change holds up nothing else; a consumer is then made anew, which costs its position only.
 """
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import nats.js.errors
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
@@ -19,30 +19,37 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
-from clawstead_shared.streams import BUCKETS, CONSUMERS, STATE_STREAM, STREAMS, Bucket, Consumer, Stream
+from clawstead_shared.streams import BUCKETS, CONSUMERS, KEEPER, STREAMS, Bucket, Consumer, Stream
 
-Outcome = Literal["created", "repaired", "unchanged"]
+Outcome = Literal["created", "repaired", "made anew", "refused", "unchanged"]
+Kind = Literal["stream", "consumer", "bucket"]
+
+_CANNOT_BE_UPDATED = 10012
+"""The server's code for a change of what a consumer was created with, for good."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """What applying did to one object."""
 
-    kind: Literal["stream", "consumer", "bucket"]
+    kind: Kind
     name: str
     outcome: Outcome
     differences: tuple[str, ...] = ()
+    error: str | None = None
+    """Why the server refused."""
 
 
 async def apply(jetstream: JetStreamContext) -> list[Change]:
     """Make the server's streams, consumers and buckets what the declarations say.
 
     Raises:
-        nats.errors.Error: the server did not answer or refused; what was applied before stays.
+        nats.errors.Error: the server did not answer, or has no JetStream; what was applied before stays.
     """
-    changes = [await _apply_stream(jetstream, stream) for stream in STREAMS]
-    changes += [await _apply_consumer(jetstream, consumer) for consumer in CONSUMERS]
+    changes = [await _apply_stream(jetstream, stream_config(stream)) for stream in STREAMS]
+    changes += [await _apply_consumer(jetstream, consumer) for consumer in (*CONSUMERS, KEEPER)]
     changes += [await _apply_bucket(jetstream, bucket) for bucket in BUCKETS]
     return changes
 
@@ -55,6 +62,7 @@ def stream_config(stream: Stream) -> StreamConfig:
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW if stream.discard_new else DiscardPolicy.OLD,
+        max_msgs=-1,
         max_bytes=stream.max_bytes,
         max_msgs_per_subject=stream.max_msgs_per_subject,
         max_age=stream.max_age.total_seconds() if stream.max_age else 0,
@@ -77,52 +85,98 @@ def consumer_config(consumer: Consumer) -> ConsumerConfig:
         ack_wait=consumer.ack_wait.total_seconds(),
         max_deliver=consumer.max_deliver,
         max_ack_pending=consumer.max_ack_pending,
+        max_waiting=512,
+        headers_only=False,
+        inactive_threshold=0,
+        backoff=[],
     )
 
 
-async def _apply_stream(jetstream: JetStreamContext, stream: Stream) -> Change:
-    wanted = stream_config(stream)
+async def _apply_stream(jetstream: JetStreamContext, wanted: StreamConfig) -> Change:
+    name = wanted.name or ""
+    differences: tuple[str, ...] = ()
     try:
-        info = await jetstream.stream_info(stream.name)
-    except nats.js.errors.NotFoundError:
+        info = await jetstream.stream_info(name)
+        differences = _differences(wanted, info.config)
+        if differences:
+            await jetstream.update_stream(wanted)
+    except NotFoundError:
+        return await _created(jetstream, wanted)
+    except APIError as error:
+        return _refused("stream", name, differences, error)
+    return Change("stream", name, "repaired" if differences else "unchanged", differences)
+
+
+async def _created(jetstream: JetStreamContext, wanted: StreamConfig) -> Change:
+    name = wanted.name or ""
+    try:
         await jetstream.add_stream(wanted)
-        return Change("stream", stream.name, "created")
-    differences = _differences(wanted, info.config)
-    if not differences:
-        return Change("stream", stream.name, "unchanged")
-    await jetstream.update_stream(wanted)
-    return Change("stream", stream.name, "repaired", differences)
+    except APIError as error:
+        return _refused("stream", name, (), error)
+    return Change("stream", name, "created")
 
 
 async def _apply_consumer(jetstream: JetStreamContext, consumer: Consumer) -> Change:
     wanted = consumer_config(consumer)
+    differences: tuple[str, ...] = ()
     try:
-        info = await jetstream.consumer_info(STATE_STREAM, consumer.durable)
-    except nats.js.errors.NotFoundError:
-        await jetstream.add_consumer(STATE_STREAM, wanted)
-        return Change("consumer", consumer.durable, "created")
-    differences = _differences(wanted, info.config)
-    if not differences:
-        return Change("consumer", consumer.durable, "unchanged")
-    await jetstream.add_consumer(STATE_STREAM, wanted)
-    return Change("consumer", consumer.durable, "repaired", differences)
+        info = await jetstream.consumer_info(consumer.stream, consumer.durable)
+        differences = _differences(wanted, info.config)
+        if differences:
+            await jetstream.add_consumer(consumer.stream, wanted)
+    except NotFoundError:
+        return await _made_anew(jetstream, consumer, (), "created")
+    except APIError as error:
+        if error.err_code != _CANNOT_BE_UPDATED:
+            return _refused("consumer", consumer.durable, differences, error)
+        return await _made_anew(jetstream, consumer, differences, "made anew")
+    return Change("consumer", consumer.durable, "repaired" if differences else "unchanged", differences)
+
+
+async def _made_anew(
+    jetstream: JetStreamContext, consumer: Consumer, differences: tuple[str, ...], outcome: Outcome
+) -> Change:
+    try:
+        if outcome == "made anew":
+            await jetstream.delete_consumer(consumer.stream, consumer.durable)
+        await jetstream.add_consumer(consumer.stream, consumer_config(consumer))
+    except APIError as error:
+        return _refused("consumer", consumer.durable, differences, error)
+    return Change("consumer", consumer.durable, outcome, differences)
 
 
 async def _apply_bucket(jetstream: JetStreamContext, bucket: Bucket) -> Change:
+    ttl = bucket.ttl.total_seconds() if bucket.ttl else 0
     try:
-        await jetstream.key_value(bucket.name)
-    except nats.js.errors.BucketNotFoundError:
-        await jetstream.create_key_value(
-            KeyValueConfig(
-                bucket=bucket.name,
-                history=bucket.history,
-                ttl=bucket.ttl.total_seconds() if bucket.ttl else None,
-                max_bytes=bucket.max_bytes,
-                storage=StorageType.FILE,
-            )
-        )
+        actual = (await jetstream.stream_info(f"KV_{bucket.name}")).config
+    except NotFoundError:
+        wanted = KeyValueConfig(bucket=bucket.name, history=bucket.history, ttl=ttl or None)
+        wanted = wanted.evolve(max_bytes=bucket.max_bytes, storage=StorageType.FILE)
+        try:
+            await jetstream.create_key_value(wanted)
+        except APIError as error:
+            return _refused("bucket", bucket.name, (), error)
         return Change("bucket", bucket.name, "created")
-    return Change("bucket", bucket.name, "unchanged")
+    # The rest of a bucket's stream is the library's business, so it is left as it is.
+    change = await _apply_stream(
+        jetstream,
+        actual.evolve(
+            subjects=[f"$KV.{bucket.name}.>"],
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW,
+            max_msgs=-1,
+            max_msgs_per_subject=bucket.history,
+            max_age=ttl,
+            max_bytes=bucket.max_bytes,
+        ),
+    )
+    return Change("bucket", bucket.name, change.outcome, change.differences, change.error)
+
+
+def _refused(kind: Kind, name: str, differences: tuple[str, ...], error: APIError) -> Change:
+    if isinstance(error, ServiceUnavailableError):
+        raise error
+    return Change(kind, name, "refused", differences, error.description or str(error))
 
 
 def _differences(wanted: Any, actual: Any) -> tuple[str, ...]:
@@ -136,5 +190,5 @@ def _differences(wanted: Any, actual: Any) -> tuple[str, ...]:
 
 def _comparable(value: Any) -> Any:
     if isinstance(value, list):
-        return sorted(value)
+        return sorted(value) or 0
     return value or 0

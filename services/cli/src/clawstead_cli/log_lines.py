@@ -13,6 +13,7 @@ _COLOURS = {
     "proxy-sync": "blue",
     "health": "green",
     "terminal": "yellow",
+    "keeper": "bright_cyan",
     "supervisord": "white",
 }
 _LEVELS = {"warning": "yellow", "error": "red", "critical": "bold red"}

@@ -1,7 +1,7 @@
 """The platform as one thing: start it in order, say how it is, stop it whole.
 
 start   look at everything that could be missing -> supervisord -> nats -> streams -> database schema
-        -> the five services at once -> every /readyz
+        -> the services at once -> every /readyz
 stop    supervisord ends the services, then nats; what outlives that is ended and reported
 """
 

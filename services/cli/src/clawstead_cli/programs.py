@@ -29,13 +29,14 @@ _NEVER_PASSED = {"CLAWSTEAD_BOT_TOKEN", "CLAWSTEAD_API_KEY"}
 
 
 class Service(StrEnum):
-    """The five services."""
+    """The services."""
 
     API = "api"
     PROVISIONER = "provisioner"
     PROXY_SYNC = "proxy-sync"
     HEALTH = "health"
     TERMINAL = "terminal"
+    KEEPER = "keeper"
 
     @property
     def variable(self) -> str:

@@ -38,6 +38,7 @@ class Settings(EdgeSettings):
     proxy_sync_port: int = Field(default=8702, ge=1, le=65535)
     health_port: int = Field(default=8703, ge=1, le=65535)
     terminal_port: int = Field(default=8704, ge=1, le=65535)
+    keeper_port: int = Field(default=8705, ge=1, le=65535)
     terminal_ws_port: int = Field(default=8710, ge=1, le=65535)
 
     @field_validator("data_dir", mode="after")

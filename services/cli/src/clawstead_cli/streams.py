@@ -2,12 +2,13 @@
 
 from clawstead_cli.adapters.jetstream import connected
 from clawstead_cli.deadline import Deadline
+from clawstead_cli.errors import CommandError
 from clawstead_cli.nats_errors import explained
 from clawstead_shared import topology
 
 
 async def apply_streams(url: str, deadline: Deadline) -> list[topology.Change]:
-    """Declare streams, consumers and buckets; repairs drift, deletes nothing.
+    """Declare streams, consumers and buckets; repairs drift, deletes nothing stored.
 
     Raises:
         UnreachableError: NATS does not answer.
@@ -15,4 +16,7 @@ async def apply_streams(url: str, deadline: Deadline) -> list[topology.Change]:
     """
     async with connected(url, deadline) as jetstream:
         with explained():
-            return await topology.apply(jetstream)
+            changes = await topology.apply(jetstream)
+    if refused := [f"{change.kind} {change.name}: {change.error}" for change in changes if change.error]:
+        raise CommandError("NATS refused: " + "; ".join(refused), hint="docs/runbooks/bus.md says what to do")
+    return changes

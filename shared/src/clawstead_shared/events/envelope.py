@@ -22,6 +22,9 @@ from clawstead_shared.ids import new_event_id
 from clawstead_shared.subjects import Topic, parse_subject, subject_of
 
 CONTENT_TYPE = "application/json"
+SPEC_VERSION = "1.0"
+MAX_EVENT_BYTES = 256 * 1024
+"""The largest body: well above any real event, well below what NATS carries, so that a copy with more headers fits."""
 
 PAYLOADS: dict[Topic, type[Payload]] = {
     Topic.DESIRED: Desired,
@@ -129,9 +132,15 @@ class Event(Generic[P_co]):
 
 
 def encode(event: Event[Payload]) -> tuple[dict[str, str], bytes]:
-    """Return the headers and body of ``event``."""
+    """Return the headers and body of ``event``.
+
+    Raises:
+        MalformedEventError: it is too large; no consumer would take it.
+    """
+    body = event.data.model_dump_json().encode()
+    _require_size(body)
     headers = {
-        "ce-specversion": "1.0",
+        "ce-specversion": SPEC_VERSION,
         "ce-id": event.id,
         "ce-type": event.type,
         "ce-source": f"/clawstead/{event.source}",
@@ -140,7 +149,7 @@ def encode(event: Event[Payload]) -> tuple[dict[str, str], bytes]:
         "content-type": CONTENT_TYPE,
         "Nats-Msg-Id": event.id,
     }
-    return headers, event.data.model_dump_json().encode()
+    return headers, body
 
 
 def decode(
@@ -152,8 +161,10 @@ def decode(
         MalformedEventError: subject, headers or body break the contract, or the body is about another instance.
     """
     headers = headers or {}
+    _require_size(body)
     try:
         topic, instance_id = parse_subject(subject)
+        _require_version(headers)
         data = PAYLOADS[topic].read(body)
         event = Event(
             type=EventType(headers["ce-type"]),
@@ -173,6 +184,23 @@ def decode(
     if data.instance_id != instance_id:
         raise MalformedEventError(f"body is about {data.instance_id}, subject about {instance_id}")
     return event
+
+
+def _require_size(body: bytes) -> None:
+    if len(body) > MAX_EVENT_BYTES:
+        raise MalformedEventError(f"the body has {len(body)} bytes, at most {MAX_EVENT_BYTES} are allowed")
+
+
+def _require_version(headers: Mapping[str, str]) -> None:
+    # Absent in none of our events, but a version that is not there is not an unknown one either.
+    version = headers.get("ce-specversion", SPEC_VERSION)
+    if "ce-dataschema" in headers:
+        raise MalformedEventError(f"data schema {headers['ce-dataschema']!r} is not known: events of v1 name none")
+    if version != SPEC_VERSION:
+        raise MalformedEventError(f"CloudEvents version {version!r} is not known")
+    content_type = headers.get("content-type", CONTENT_TYPE)
+    if content_type.partition(";")[0].strip().lower() != CONTENT_TYPE:
+        raise MalformedEventError(f"content type {content_type!r} is not known")
 
 
 def _first_error(invalid: ValidationError) -> str:

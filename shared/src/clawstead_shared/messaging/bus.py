@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
 
 import nats.js.errors
 import structlog
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
@@ -23,6 +24,7 @@ from clawstead_shared.messaging.broker import (
     inbox_prefix,
     is_refusal,
     make_broker,
+    pause_when_nobody_answers,
 )
 from clawstead_shared.messaging.control import Control
 from clawstead_shared.messaging.delivery import Delivery, Handler
@@ -36,7 +38,6 @@ __all__ = ["Bus", "Handler"]
 
 log = structlog.get_logger()
 
-_STATE = JStream(STATE_STREAM, declare=False)
 _PULL_SECONDS = 1
 """After a server restart a consumer is deaf for the rest of its pull, so pulls are short (bus.md, section 3)."""
 _CONNECT_RETRY_SECONDS = 1.0
@@ -116,6 +117,7 @@ class Bus:
         """
         await self.require_streams()
         await self.broker.start()
+        pause_when_nobody_answers(self.broker)
         await self.control.start(self.broker.connection)
 
     async def require_streams(self) -> None:
@@ -127,7 +129,7 @@ class Bus:
         try:
             await self.jetstream.stream_info(STATE_STREAM)
             for consumer in self._consumers:
-                await self.jetstream.consumer_info(STATE_STREAM, consumer.durable)
+                await self.jetstream.consumer_info(consumer.stream, consumer.durable)
         except nats.js.errors.NotFoundError as missing:
             raise StreamsMissingError("streams are not declared: run `clawstead streams apply`") from missing
         except NatsError as error:
@@ -161,9 +163,21 @@ class Bus:
         async def on_message(message: NatsMessage) -> None:
             await deliver(message)
 
+        self._subscribe(consumer, on_message)
+
+    def consume_raw(self, consumer: Consumer, handler: Callable[[Msg], Awaitable[None]]) -> None:
+        """Bind ``handler`` to a durable consumer of what are no events; it acknowledges. Call before ``start``."""
+        self._consumers.append(consumer)
+
+        async def on_message(message: NatsMessage) -> None:
+            await handler(message.raw_message)
+
+        self._subscribe(consumer, on_message)
+
+    def _subscribe(self, consumer: Consumer, on_message: Callable[[NatsMessage], Awaitable[None]]) -> None:
         self.broker.subscriber(
             f"{ROOT}.>",  # only a name here: the declared consumer's filters decide
-            stream=_STATE,
+            stream=JStream(consumer.stream, declare=False),
             durable=consumer.durable,
             # batch_size > 1 would run handlers in parallel and hold messages that ack_wait already counts.
             pull_sub=PullSub(batch_size=1, timeout=_PULL_SECONDS),

@@ -21,8 +21,9 @@ from prometheus_client import Counter, Histogram
 
 from clawstead_shared.errors import PermanentError, TransientError
 from clawstead_shared.events import Event, MalformedEventError, decode
-from clawstead_shared.streams import DEAD_LETTER_STREAM, STATE_STREAM, Consumer
-from clawstead_shared.subjects import Topic, dead_letter_subject
+from clawstead_shared.messaging.dead_letters import DeadLetter, set_aside
+from clawstead_shared.streams import Consumer
+from clawstead_shared.subjects import Topic
 
 Handler = Callable[[Event[Any]], Awaitable[None]]
 
@@ -94,18 +95,16 @@ class Delivery:
     async def _give_up(self, message: NatsMessage, error: str, *, kind: str) -> None:
         raw = message.raw_message
         sequence = raw.metadata.sequence.stream
-        headers = {
-            **{key: value for key, value in (raw.headers or {}).items() if key != "Nats-Msg-Id"},
-            "Nats-Msg-Id": f"dlq:{self._consumer.durable}:{sequence}",
-            "x-dlq-consumer": self._consumer.durable,
-            "x-dlq-kind": kind,
-            "x-dlq-reason": error.replace("\n", " ")[:512],
-            "x-dlq-sequence": str(sequence),
-            "x-dlq-stream": STATE_STREAM,
-            "x-dlq-subject": raw.subject,
-        }
-        subject = dead_letter_subject(self._consumer.durable, raw.subject)
-        await self._jetstream().publish(subject, raw.data, stream=DEAD_LETTER_STREAM, headers=headers, timeout=5)
+        letter = DeadLetter(
+            consumer=self._consumer.durable,
+            sequence=sequence,
+            subject=raw.subject,
+            headers=raw.headers or {},
+            body=raw.data,
+            kind=kind,
+            reason=error,
+        )
+        await set_aside(self._jetstream(), letter)
         await raw.term()
         log.error("message set aside as dead letter", error=error, kind=kind, sequence=sequence)
         MESSAGES.labels(self._consumer.durable, "dead_letter").inc()

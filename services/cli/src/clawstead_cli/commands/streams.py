@@ -16,7 +16,7 @@ from clawstead_cli.streams import apply_streams
 
 streams = typer.Typer(no_args_is_help=True, help="Declare NATS streams, consumers and buckets, and look at them.")
 
-_OUTCOME_STYLES = {"created": "green", "repaired": "yellow", "unchanged": "dim"}
+_OUTCOME_STYLES = {"created": "green", "repaired": "yellow", "made anew": "yellow", "unchanged": "dim"}
 
 
 @streams.command()

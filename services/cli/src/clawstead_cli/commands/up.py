@@ -27,7 +27,7 @@ def up(
     timeout: Timeout = _START_SECONDS,
     data_dir: DataDir = None,
 ) -> None:
-    """Run the whole platform: NATS and the five services.
+    """Run the whole platform: NATS and the services.
 
     Waits until every service is ready, prints the address and, at the first start, the admin token. In the
     foreground it then shows the logs of all services until Ctrl-C, which stops everything. Run again while it

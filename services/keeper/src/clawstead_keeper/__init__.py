@@ -1,0 +1,1 @@
+"""Keeps the bus as it is declared, and tells operators what is wrong with it."""
