@@ -8,7 +8,7 @@ from clawstead_cli.deadline import Deadline
 from clawstead_cli.errors import UnreachableError, UsageError
 from clawstead_cli.instance import Instance
 from clawstead_cli.instance_tables import document
-from clawstead_cli.instances import Instances, chosen
+from clawstead_cli.instances import Instances, chosen, require_choice
 from tests.support.fake_api import FakeApi
 
 
@@ -44,10 +44,10 @@ def test_every_page_is_read() -> None:
 def test_one_or_all_must_be_chosen_and_what_is_being_deleted_is_left_out() -> None:
     known = Instances(FakeApi("a", "b"))
     known.delete(known.find("a"))
-    assert [each.name for each in chosen(known, None, every=True)] == ["b"]
+    assert [each.name for each in chosen(known, None)] == ["b"]
     for reference, every in ((None, False), ("b", True)):
         with pytest.raises(UsageError):
-            chosen(known, reference, every=every)
+            require_choice(reference, every=every)
 
 
 def test_the_same_order_of_one_run_has_the_same_key_and_another_run_another() -> None:

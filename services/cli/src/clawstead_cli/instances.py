@@ -93,15 +93,23 @@ class Instances:
         return list(reversed(page["items"]))
 
 
-def chosen(instances: Instances, reference: str | None, *, every: bool) -> Sequence[Instance]:
-    """Return the one that is named, or all that are not being deleted.
+def require_choice(reference: str | None, *, every: bool) -> None:
+    """Check that either one instance is named, or all are meant.
 
     Raises:
-        UsageError: both or neither are asked for, or the name is ambiguous.
-        NotThereError: there is no such instance.
+        UsageError: both or neither.
     """
     if every == bool(reference):
         raise UsageError("name one instance, or --all", hint="`--help` shows how")
+
+
+def chosen(instances: Instances, reference: str | None) -> Sequence[Instance]:
+    """Return the one that is named, or all that are not being deleted.
+
+    Raises:
+        UsageError: the name is ambiguous.
+        NotThereError: there is no such instance.
+    """
     if reference is not None:
         return [instances.find(reference)]
     return [instance for instance in instances.everyone() if instance.desired_state != DELETED]

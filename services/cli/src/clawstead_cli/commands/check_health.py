@@ -13,7 +13,7 @@ from clawstead_cli.console import print_json, stdout
 from clawstead_cli.errors import ExitCode
 from clawstead_cli.health_report import Checkup, checkup
 from clawstead_cli.instance_tables import plain, styled
-from clawstead_cli.instances import Instances, chosen
+from clawstead_cli.instances import Instances, chosen, require_choice
 
 _ALERTS = {"critical": Text("critical", "bold red"), "warning": Text("warning", "yellow")}
 
@@ -34,8 +34,9 @@ def check_health(
 
     Exit code 0 when none is unhealthy (stopped as wanted, or starting, is not), 1 when one is.
     """
+    require_choice(instance, every=every)
     now = datetime.now(UTC)
-    found = [checkup(each, now) for each in chosen(Instances(api_of(data_dir, url, token)), instance, every=every)]
+    found = [checkup(each, now) for each in chosen(Instances(api_of(data_dir, url, token)), instance)]
     healthy = not any(each.unhealthy for each in found)
     if as_json:
         print_json({"healthy": healthy, "instances": [asdict(each) for each in found]})

@@ -13,7 +13,7 @@ from clawstead_cli.commands.options import AsJson, DataDir, OneInstance, Token, 
 from clawstead_cli.console import stderr, stdout
 from clawstead_cli.errors import ExitCode
 from clawstead_cli.instance import Instance
-from clawstead_cli.instances import Instances, chosen
+from clawstead_cli.instances import Instances, chosen, require_choice
 from clawstead_cli.interrupts import interruptible
 from clawstead_cli.rollout import Result, Rollout
 
@@ -50,8 +50,9 @@ def update(
     not confirmed in time; 2 for a wrong option or token; 4 when the API does not answer; 130 when interrupted:
     what was ordered then goes on.
     """
+    require_choice(instance, every=every)
     known = Instances(api_of(data_dir, url, token))
-    instances = chosen(known, instance, every=every)
+    instances = chosen(known, instance)
     if every and not yes and sys.stdin.isatty():
         typer.confirm(f"Update {len(instances)} instances?", abort=True, err=True)
     rollout = Rollout(_Fleet(known, image=image, force=force), _Lines(), timeout_seconds=timeout)

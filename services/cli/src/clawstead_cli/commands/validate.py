@@ -11,7 +11,7 @@ from clawstead_cli.console import stdout
 from clawstead_cli.errors import ExitCode
 from clawstead_cli.inspection import inspect
 from clawstead_cli.instance_tables import plain
-from clawstead_cli.instances import Instances, chosen
+from clawstead_cli.instances import Instances, chosen, require_choice
 from clawstead_cli.run_record import RunRecord
 from clawstead_cli.settings import Settings
 
@@ -32,8 +32,9 @@ def validate(
 
     Exit code 0 when all is good, 1 when a check failed.
     """
+    require_choice(instance, every=every)
     edge = Edge(RunRecord.load(Settings.load(data_dir)).ca_file)
-    known = chosen(Instances(api_of(data_dir, url, token)), instance, every=every)
+    known = chosen(Instances(api_of(data_dir, url, token)), instance)
     targets = [each for each in known if not every or each.desired_state == "running"]
     found = [(each, inspect(each, edge)) for each in targets]
     valid = all(check.good for _, checks in found for check in checks)
