@@ -6,9 +6,11 @@ import typer
 
 from clawstead_cli.commands.check_health import check_health
 from clawstead_cli.commands.down import down
+from clawstead_cli.commands.events import events
 from clawstead_cli.commands.instances import instances
 from clawstead_cli.commands.logs import logs
 from clawstead_cli.commands.restart import restart
+from clawstead_cli.commands.state import state
 from clawstead_cli.commands.status import status
 from clawstead_cli.commands.streams import streams
 from clawstead_cli.commands.test_deploy import deploy_on_trial
@@ -45,6 +47,8 @@ app.command()(validate)
 app.command(name="test-deploy")(deploy_on_trial)
 app.add_typer(instances, name="instances")
 app.add_typer(streams, name="streams")
+app.add_typer(events, name="events")
+app.add_typer(state, name="state")
 
 
 @app.command()

@@ -6,12 +6,16 @@ from typing import Any
 
 from rich.console import Console
 from rich.status import Status
+from rich.table import Table
 from rich.text import Text
 
 from clawstead_cli.errors import CommandError
 
+_WIDEST = 1000
+
 stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+_wide = Console(highlight=False, soft_wrap=True, width=_WIDEST)
 
 
 def print_json(data: Any) -> None:
@@ -24,6 +28,11 @@ def report(error: CommandError) -> None:
     stderr.print(Text.assemble(("error: ", "bold red"), str(error)))
     if error.hint:
         stderr.print(Text.assemble(("hint:  ", "cyan"), error.hint))
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as it is: an id that is cut off is no id."""
+    _wide.print(table)
 
 
 class ConsoleProgress:

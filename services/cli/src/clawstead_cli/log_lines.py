@@ -32,13 +32,13 @@ def render(name: str, line: str) -> Text:
     text.append(f"{name:<{_WIDTH}} ", style=_COLOURS.get(name, "white"))
     level = str(entry.get("level", "info"))
     text.append(f"{level:<8} " if level != "info" else "", style=_LEVELS.get(level, ""))
-    text.append(_plain(entry.get("event", "")), style=_LEVELS.get(level, "bold"))
+    text.append(plain(entry.get("event", "")), style=_LEVELS.get(level, "bold"))
     for key, value in entry.items():
         if key not in _SHOWN_APART and value is not None:
-            text.append(f" {_plain(key)}=", style="bright_black")
-            text.append(_plain(value)[:_FIELD_CHARACTERS])
+            text.append(f" {plain(key)}=", style="bright_black")
+            text.append(plain(value)[:_FIELD_CHARACTERS])
     if exception := entry.get("exception"):
-        text.append("\n" + _plain(exception, keep_lines=True), style="red")
+        text.append("\n" + plain(exception, keep_lines=True), style="red")
     return text
 
 
@@ -54,8 +54,8 @@ def _parsed(line: str) -> dict[str, Any]:
     return {"event": line}
 
 
-def _plain(value: Any, *, keep_lines: bool = False) -> str:
-    # A log line may repeat what a stranger sent; control characters must not reach the terminal.
+def plain(value: Any, *, keep_lines: bool = False) -> str:
+    """Return ``value`` as text that cannot command the terminal: it may repeat what a stranger sent."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if not keep_lines:
         text = text.replace("\n", "\\n")
