@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from clawstead_api.app import build_http, stored_events
 from clawstead_api.auth import ADMIN, ensure_admin_token
 from clawstead_api.database import Database
 from clawstead_api.desk import Desk
+from clawstead_api.errors import LogsUnavailableError
 from clawstead_api.feed import Feed
 from clawstead_api.keys import KeyExchange
 from clawstead_api.outbox import Relay
@@ -20,6 +22,7 @@ from clawstead_api.plans import load_plans
 from clawstead_api.projector import Projector
 from clawstead_api.sealing import Vault
 from clawstead_api.tickets import TicketIssuer
+from clawstead_shared.control import InstanceLogs, LogsRequest
 from clawstead_shared.errors import TransientError
 from clawstead_shared.events import Event, Observed, Payload, Phase
 from clawstead_shared.hosts import HostBudget
@@ -37,6 +40,7 @@ class FakeBuckets:
 
     def __init__(self) -> None:
         self.available = True
+        self.made_at = datetime.now(UTC)
         self.secrets: dict[str, bytes] = {}
         self.provisioner: PrivateKey | None = PrivateKey.generate()
         self.ticket_pem: bytes | None = None
@@ -49,6 +53,15 @@ class FakeBuckets:
     async def forget(self, instance_id: str) -> None:
         self._require_available()
         self.secrets.pop(instance_id, None)
+
+    async def created(self) -> datetime:
+        self._require_available()
+        return self.made_at
+
+    async def deposits(self) -> AsyncIterator[tuple[str, bytes]]:
+        self._require_available()
+        for instance_id, sealed in list(self.secrets.items()):
+            yield instance_id, sealed
 
     async def sealing_key(self) -> bytes | None:
         self._require_available()
@@ -67,6 +80,20 @@ class FakeBuckets:
             raise TransientError("the fake buckets are down")
 
 
+class FakeOutput:
+    """What containers wrote. Keeps ``InstanceOutput``."""
+
+    def __init__(self) -> None:
+        self.asked: list[LogsRequest] = []
+        self.answer: InstanceLogs | LogsUnavailableError = InstanceLogs()
+
+    async def read(self, request: LogsRequest) -> InstanceLogs:
+        self.asked.append(request)
+        if isinstance(self.answer, LogsUnavailableError):
+            raise self.answer
+        return self.answer
+
+
 class Api:
     """One API and a client that holds its admin token."""
 
@@ -74,6 +101,7 @@ class Api:
         self.database = database
         self.bus = FakeBus()
         self.buckets = FakeBuckets()
+        self.output = FakeOutput()
         self.feed = Feed(stored_events(database))
         self.wakes = 0
         self.relay = Relay(database, self.bus, self.buckets, connected=lambda: self.bus.available)
@@ -88,6 +116,8 @@ class Api:
             capacity=Capacity(self.buckets),
             edge=EdgeSettings(),
             image="openclaw:local",
+            archive=self.bus,
+            output=self.output,
             wake=self._wake,
         )
         self.app = build_http(self.desk, self.feed)

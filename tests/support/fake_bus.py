@@ -1,7 +1,13 @@
-"""The bus in memory: keeps ``EventSink`` and ``EventReader`` for handlers' unit tests."""
+"""The bus in memory: keeps ``EventSink``, ``EventReader`` and the API's ``Archive`` for handlers' unit tests."""
 
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+
+from clawstead_api.ports import LogIdentity
 from clawstead_shared.errors import TransientError
 from clawstead_shared.events import Event, Payload, decode, encode
+from clawstead_shared.messaging import Stored
+from clawstead_shared.messaging.log import EVERYTHING, PAGE, Page
 from clawstead_shared.subjects import Topic
 
 
@@ -11,6 +17,7 @@ class FakeBus:
     def __init__(self) -> None:
         self.events: list[Event[Payload]] = []
         self.available = True
+        self.created = datetime.now(UTC)
 
     async def publish(self, event: Event[Payload]) -> int:
         self._require_available()
@@ -28,6 +35,28 @@ class FakeBus:
     async def snapshot(self, topic: Topic) -> dict[str, Event[Payload]]:
         self._require_available()
         return {event.instance_id: event for event in self.of(topic)}
+
+    async def identity(self) -> LogIdentity:
+        self._require_available()
+        return LogIdentity(self.created, len(self.events))
+
+    async def page(
+        self, *, start: int | datetime = 1, subject: str = EVERYTHING, up_to: int | None = None, limit: int = PAGE
+    ) -> Page:
+        self._require_available()
+        assert isinstance(start, int)
+        pattern = subject.replace(">", "*")
+        found = [
+            self._stored(sequence, event)
+            for sequence, event in enumerate(self.events, start=1)
+            if start <= sequence <= (up_to or sequence) and fnmatch(event.subject, pattern)
+        ]
+        return Page(found[:limit], len(found[limit:]))
+
+    @staticmethod
+    def _stored(sequence: int, event: Event[Payload]) -> Stored:
+        headers, body = encode(event)
+        return Stored(sequence, event.subject, event.time, headers, body)
 
     def of(self, topic: Topic) -> list[Event[Payload]]:
         """Return the events of one topic, in order."""

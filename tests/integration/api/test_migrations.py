@@ -83,7 +83,7 @@ async def test_secrets_sealed_as_one_are_kept_beside_what_replaces_a_part(upgrad
         assert (await client.patch(f"/instances/{IDS[0]}", json=body)).status_code == 202
     await api.settle()
     parts = json.loads(api.buckets.secrets[IDS[0]])
-    assert set(parts) == {"all", "bot_token"}
+    assert set(parts) == {"all", "bot_token", "owner_copy"}
     assert base64.b64decode(parts["all"]) == SEALED
 
 

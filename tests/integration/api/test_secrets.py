@@ -21,6 +21,7 @@ def opened(api: Api, instance_id: str) -> dict[str, str]:
     assert api.buckets.provisioner
     box = SealedBox(api.buckets.provisioner)
     parts = json.loads(api.buckets.secrets[instance_id])
+    assert api.desk.vault.unlock(base64.b64decode(parts.pop("owner_copy")))
     return {name: box.decrypt(base64.b64decode(part)).decode() for name, part in parts.items() if part}
 
 

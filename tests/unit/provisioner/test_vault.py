@@ -37,6 +37,12 @@ def test_each_part_is_opened_alone() -> None:
     assert key.open(sealed_to(key, gateway_token="t")) == InstanceSecrets("t", None, None)
 
 
+def test_a_part_for_others_is_not_touched() -> None:
+    key = SealingKey(PrivateKey.generate())
+    parts = json.loads(sealed_to(key, gateway_token="t")) | {"owner_copy": "only the API can open this"}
+    assert key.open(json.dumps(parts).encode()) == InstanceSecrets("t", None, None)
+
+
 def test_what_was_sealed_as_one_is_opened_and_a_part_replaces_its_own() -> None:
     key = SealingKey(PrivateKey.generate())
     together = encrypted(key, json.dumps({"gateway_token": "t", "bot_token": "b", "api_key": "k"}))

@@ -18,6 +18,8 @@ from starlette.types import Scope
 
 from clawstead_api import repository
 from clawstead_api.adapters.nats_buckets import NatsBuckets
+from clawstead_api.adapters.nats_log import NatsLog
+from clawstead_api.adapters.terminal_logs import TerminalLogs
 from clawstead_api.admission import Capacity
 from clawstead_api.auth import Principal, authenticate
 from clawstead_api.database import Database
@@ -31,7 +33,7 @@ from clawstead_api.outbox import Relay
 from clawstead_api.plans import load_plans
 from clawstead_api.problems import Problem, on_api_error, on_http_exception, on_validation_error
 from clawstead_api.projector import Projector
-from clawstead_api.routes import events, instances, plans
+from clawstead_api.routes import audit, events, instances, plans
 from clawstead_api.sealing import Vault
 from clawstead_api.settings import Settings
 from clawstead_api.subscribers import subscribe
@@ -65,6 +67,8 @@ async def run(service: Service, settings: Settings) -> None:
         capacity=Capacity(buckets),
         edge=settings,
         image=settings.image,
+        archive=NatsLog(service.bus),
+        output=TerminalLogs(service.bus),
         wake=relay.wake,
     )
     # Before the first await: the port opens right after it, and must not answer 404 for a moment.
@@ -97,7 +101,7 @@ def build_http(desk: Desk | None, feed: Feed | None, admin: Sequence[BaseRoute] 
     )
     app.state.desk = desk
     app.state.feed = feed
-    for module in (instances, events, plans):
+    for module in (instances, events, plans, audit):
         app.include_router(module.router, prefix="/api/v1")
     app.router.routes.extend(admin)
     app.add_exception_handler(ApiError, on_api_error)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from clawstead_api import idempotency, outbox, repository
+from clawstead_api import audit, idempotency, repository
 from clawstead_api.admission import Capacity
 from clawstead_api.auth import Principal
 from clawstead_api.database import Database
@@ -14,7 +14,8 @@ from clawstead_api.desires import desired_of
 from clawstead_api.idempotency import Once
 from clawstead_api.keys import KeyExchange
 from clawstead_api.plans import Plans
-from clawstead_api.sealing import Part, Vault, packed
+from clawstead_api.ports import Archive, InstanceOutput
+from clawstead_api.sealing import Part, Vault, deposited, packed
 from clawstead_api.tables import Instance, Secret, Status
 from clawstead_api.tickets import TicketIssuer
 from clawstead_api.views import InstanceView, instance_view
@@ -35,6 +36,10 @@ class Desk:
     edge: EdgeSettings
     image: str
     """Image of instances whose owner named none."""
+    archive: Archive
+    """The log."""
+    output: InstanceOutput
+    """What containers write."""
     wake: Callable[[], None]
     """Tells the relay that rows were committed."""
 
@@ -59,7 +64,7 @@ def next_generation(instance: Instance) -> None:
     instance.updated_at = datetime.now(UTC)
 
 
-def accepted(
+async def accepted(
     session: AsyncSession,
     desk: Desk,
     caller: Caller,
@@ -71,7 +76,7 @@ def accepted(
     """Have the bus told of a change, and return what the client is answered, now and when it repeats itself."""
     instance, status = known
     desired = desired_of(instance, actor=caller.principal.actor, request_id=caller.request_id)
-    outbox.publish(session, type_, desired, sealed)
+    await audit.record(session, type_, desired, sealed)
     view = instance_view(instance, status, desk.edge)
     idempotency.remember(session, caller.once, view.model_dump(mode="json"))
     return view
@@ -80,12 +85,15 @@ def accepted(
 async def entrust(
     session: AsyncSession, instance: Instance, changes: dict[Part, str | None], *, locked: bytes | None = None
 ) -> bytes:
-    """Replace some of an instance's sealed secrets, and return all of them; ``locked`` is a new gateway token."""
+    """Replace some of an instance's sealed secrets, and return what the bus is to keep of all of them.
+
+    ``locked`` is a new gateway token.
+    """
     secret = await session.get_one(Secret, instance.id)
     secret.sealed = packed(changes, secret.sealed)
     secret.gateway_token = locked or secret.gateway_token
     secret.revision = instance.secret_revision = instance.secret_revision + 1
-    return secret.sealed
+    return deposited(secret.sealed, secret.gateway_token)
 
 
 def phase_of(status: Status | None) -> Phase:

@@ -15,6 +15,7 @@ ApiError
 └── UnavailableError           503  worth a retry
     ├── DatabaseUnavailableError
     ├── SealingKeyUnknownError
+    ├── LogsUnavailableError
     └── TooManyStreamsError
 """
 
@@ -195,6 +196,16 @@ class SealingKeyUnknownError(UnavailableError):
 
     def __init__(self) -> None:
         super().__init__("secrets cannot be sealed yet: the provisioner has never been seen on the bus")
+
+
+class LogsUnavailableError(UnavailableError):
+    """Nobody can read the output of the instance's container now."""
+
+    slug = "logs-unavailable"
+    seconds = 5
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the instance's log cannot be read now: {reason}")
 
 
 class TooManyStreamsError(UnavailableError):

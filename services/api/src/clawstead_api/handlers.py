@@ -18,7 +18,7 @@ from clawstead_api.lifecycle import Command
 from clawstead_api.plans import Plan
 from clawstead_api.repository import Filters
 from clawstead_api.requests import ChangeInstance, CreateInstance, Setup, check_change, check_new
-from clawstead_api.sealing import Part, packed, seal
+from clawstead_api.sealing import Part, deposited, packed, seal
 from clawstead_api.tables import Instance, Secret
 from clawstead_api.tickets import Ticket
 from clawstead_api.views import InstanceDetail, InstancePage, InstanceView, instance_detail, instance_view
@@ -47,16 +47,18 @@ async def create(desk: Desk, caller: Caller, request: CreateInstance) -> Instanc
         await require_room(session, budget, instance, before=None)
         session.add(instance)
         await session.flush()
+        locked = desk.vault.lock(token)
         session.add(
             Secret(
                 instance_id=instance.id,
                 owner_id=instance.owner_id,
                 revision=instance.secret_revision,
                 sealed=sealed,
-                gateway_token=desk.vault.lock(token),
+                gateway_token=locked,
             )
         )
-        return accepted(session, desk, caller, (instance, None), type_=EventType.CREATED, sealed=sealed)
+        deposit = deposited(sealed, locked)
+        return await accepted(session, desk, caller, (instance, None), type_=EventType.CREATED, sealed=deposit)
 
     view = await desk.database.transact(work)
     desk.wake()
@@ -90,7 +92,7 @@ async def change(desk: Desk, caller: Caller, instance_id: str, request: ChangeIn
         await require_room(session, budget, instance, before=share)
         sealed = await entrust(session, instance, parts) if parts else None
         next_generation(instance)
-        return accepted(session, desk, caller, (instance, status), type_=EventType.RECONFIGURED, sealed=sealed)
+        return await accepted(session, desk, caller, (instance, status), type_=EventType.RECONFIGURED, sealed=sealed)
 
     view = await desk.database.transact(work)
     desk.wake()

@@ -46,7 +46,7 @@ async def command(desk: Desk, caller: Caller, instance_id: str, order: Command) 
             instance.specify(respecified(instance, plan, desk.edge))
         if order is Command.START and share == Share():
             await require_room(session, budget, instance, before=share)
-        return accepted(session, desk, caller, (instance, status), type_=EVENT_TYPES[order])
+        return await accepted(session, desk, caller, (instance, status), type_=EVENT_TYPES[order])
 
     view = await desk.database.transact(work)
     desk.wake()
@@ -72,7 +72,7 @@ async def update(desk: Desk, caller: Caller, instance_id: str, request: UpdateIn
             instance.own_image = request.image
         instance.specify(updated(instance, image=instance.own_image or desk.image, forced=request.force))
         next_generation(instance)
-        return accepted(session, desk, caller, (instance, status), type_=EVENT_TYPES[Command.UPDATE])
+        return await accepted(session, desk, caller, (instance, status), type_=EVENT_TYPES[Command.UPDATE])
 
     view = await desk.database.transact(work)
     desk.wake()
@@ -93,7 +93,7 @@ async def delete_by_force(desk: Desk, caller: Caller, instance_id: str) -> Insta
         instance.desired_state = DesiredState.DELETED
         next_generation(instance)
         instance.hidden_at = instance.updated_at
-        return accepted(session, desk, caller, (instance, status), type_=EVENT_TYPES[Command.DELETE])
+        return await accepted(session, desk, caller, (instance, status), type_=EVENT_TYPES[Command.DELETE])
 
     view = await desk.database.transact(work)
     desk.wake()
@@ -118,7 +118,7 @@ async def rotate_token(desk: Desk, caller: Caller, instance_id: str) -> Instance
         sealed = await entrust(session, instance, changes, locked=desk.vault.lock(token))
         next_generation(instance)
         type_ = EVENT_TYPES[Command.ROTATE_TOKEN]
-        return accepted(session, desk, caller, (instance, status), type_=type_, sealed=sealed)
+        return await accepted(session, desk, caller, (instance, status), type_=type_, sealed=sealed)
 
     view = await desk.database.transact(work)
     desk.wake()

@@ -8,6 +8,7 @@ once, and consumers ignore a generation they know.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,8 +18,7 @@ import structlog
 from nats.errors import BadSubjectError, MaxPayloadError
 from nats.js.errors import BadRequestError
 from prometheus_client import Counter, Gauge
-from sqlalchemy import delete
-from sqlmodel import col, func, select
+from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from clawstead_api.database import AdvisoryLock, Database
@@ -36,7 +36,9 @@ log = structlog.get_logger()
 SOURCE = "api"
 POISON_ATTEMPTS = 3
 SWEEP_SECONDS = 1.0
-_BATCH = 100
+_BATCH = 256
+_IN_FLIGHT = 32
+"""As many instances' rows are told at once; nats-server writes to disk what comes together."""
 _MAX_BACKOFF_SECONDS = 2.0
 _RECONNECT_POLL_SECONDS = 0.1
 _LOCK = 0x636C6177  # any number of our own; PostgreSQL's advisory locks are named by numbers
@@ -45,12 +47,15 @@ _POISON = (ValueError, BadSubjectError, MaxPayloadError, BadRequestError)
 SENT = Counter("clawstead_outbox_sent_total", "Outbox rows that the bus confirmed")
 QUARANTINED = Counter("clawstead_outbox_quarantined_total", "Outbox rows that the bus can never take")
 PENDING = Gauge("clawstead_outbox_pending", "Outbox rows that wait for the bus")
+OLDEST = Gauge("clawstead_outbox_oldest_seconds", "How long the oldest outbox row has waited for the bus")
+SET_ASIDE = Gauge("clawstead_outbox_quarantined_rows", "Outbox rows that the bus can never take, still stored")
 
 
 class Action(StrEnum):
     """What a row asks of the relay."""
 
     PUBLISH = "publish"
+    DEPOSIT_SECRETS = "deposit_secrets"
     FORGET_SECRETS = "forget_secrets"
 
 
@@ -59,13 +64,22 @@ def forget_secrets(session: AsyncSession, instance_id: str) -> None:
     session.add(_row(Action.FORGET_SECRETS, instance_id))
 
 
-def publish(session: AsyncSession, type_: EventType, desired: Desired, sealed: bytes | None = None) -> None:
+def publish(
+    session: AsyncSession,
+    type_: EventType,
+    desired: Desired,
+    sealed: bytes | None = None,
+    *,
+    event_id: str | None = None,
+    at: datetime | None = None,
+) -> None:
     """Have ``desired`` published, in the trace of the current span, and before it the secrets it refers to."""
     session.add(
         _row(
             Action.PUBLISH,
             desired.instance_id,
-            event_id=new_event_id(),
+            at,
+            event_id=event_id or new_event_id(),
             event_type=type_,
             payload=desired.model_dump_json(),
             sealed=sealed,
@@ -73,12 +87,17 @@ def publish(session: AsyncSession, type_: EventType, desired: Desired, sealed: b
     )
 
 
-def _row(action: Action, instance_id: str, **fields: Any) -> Outbox:
+def deposit_secrets(session: AsyncSession, instance_id: str, sealed: bytes) -> None:
+    """Have the secrets of an instance put on the bus."""
+    session.add(_row(Action.DEPOSIT_SECRETS, instance_id, sealed=sealed))
+
+
+def _row(action: Action, instance_id: str, at: datetime | None = None, **fields: Any) -> Outbox:
     return Outbox(
         action=action,
         instance_id=instance_id,
         traceparent=current_traceparent(),
-        created_at=datetime.now(UTC),
+        created_at=at or datetime.now(UTC),
         **fields,
     )
 
@@ -94,6 +113,7 @@ class Relay:
         self._secrets = secrets
         self._connected = connected
         self._woken = asyncio.Event()
+        self._measured_at = -SWEEP_SECONDS
 
     def wake(self) -> None:
         """Say that rows were committed."""
@@ -116,6 +136,7 @@ class Relay:
             await lock.release()
 
     async def _turn(self, lock: AdvisoryLock) -> None:
+        await self._measure()
         # A publish while disconnected is buffered and times out, so it is not even tried.
         if not self._connected():
             await asyncio.sleep(_RECONNECT_POLL_SECONDS)
@@ -138,31 +159,61 @@ class Relay:
             TransientError: the bus does not take anything now; the rows stay.
             DatabaseUnavailableError: what was taken is told again later, which the bus recognises.
         """
-        rows, waiting = await self._pending()
+        rows = await self._pending()
         sent: list[int] = []
-        held_up: set[str] = set()
         try:
-            for row in rows:
-                if row.instance_id in held_up:
-                    continue
-                if await self._tell(row):
-                    sent.append(row.id or 0)
-                else:
-                    held_up.add(row.instance_id)
+            await self._tell_all(rows, sent)
         finally:
-            PENDING.set(waiting - len(sent))
             if sent:
                 await self._delete(sent)
         return len(sent)
 
-    async def _pending(self) -> tuple[Sequence[Outbox], int]:
+    async def _tell_all(self, rows: Sequence[Outbox], sent: list[int]) -> None:
+        """Tell the rows of many instances at once, those of each in order; note in ``sent`` what was told."""
+        lanes: dict[str, list[Outbox]] = {}
+        for row in rows:
+            lanes.setdefault(row.instance_id, []).append(row)
+        waiting = iter(lanes.values())
+        failures: list[Exception] = []
+
+        async def work() -> None:
+            for lane in waiting:
+                for row in lane:
+                    if failures:
+                        return
+                    try:
+                        told = await self._tell(row)
+                    except Exception as error:
+                        failures.append(error)
+                        return
+                    if not told:
+                        break
+                    sent.append(row.id or 0)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_IN_FLIGHT, len(lanes))):
+                group.create_task(work())
+        if failures:
+            raise failures[0]
+
+    async def _pending(self) -> Sequence[Outbox]:
         async with self._database.read() as session:
             living = select(Outbox).where(col(Outbox.quarantined_at).is_(None)).order_by(col(Outbox.id)).limit(_BATCH)
-            rows = (await session.exec(living)).all()
-            if len(rows) < _BATCH:
-                return rows, len(rows)
-            count = select(func.count()).select_from(Outbox).where(col(Outbox.quarantined_at).is_(None))
-            return rows, (await session.exec(count)).one()
+            return (await session.exec(living)).all()
+
+    async def _measure(self) -> None:
+        """Bring the metrics up to date, at most once a second."""
+        if time.monotonic() < self._measured_at + SWEEP_SECONDS:
+            return
+        self._measured_at = time.monotonic()
+        async with self._database.read() as session:
+            quarantined = col(Outbox.quarantined_at).is_not(None)
+            statement = select(quarantined, func.count(), func.min(Outbox.created_at)).group_by(quarantined)
+            found = {bool(apart): (count, oldest) for apart, count, oldest in (await session.exec(statement)).all()}
+        count, oldest = found.get(False, (0, None))
+        PENDING.set(count)
+        OLDEST.set((datetime.now(UTC) - oldest).total_seconds() if oldest else 0)
+        SET_ASIDE.set(found.get(True, (0, None))[0])
 
     async def _tell(self, row: Outbox) -> bool:
         try:
@@ -183,6 +234,8 @@ class Relay:
             match Action(row.action):
                 case Action.FORGET_SECRETS:
                     await self._secrets.forget(row.instance_id)
+                case Action.DEPOSIT_SECRETS:
+                    await self._secrets.put(row.instance_id, row.sealed or b"{}")
                 case Action.PUBLISH:
                     if row.sealed:
                         await self._secrets.put(row.instance_id, row.sealed)

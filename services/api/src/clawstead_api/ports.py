@@ -1,8 +1,13 @@
-"""What the API asks of the bus's key-value buckets. ``adapters.nats_buckets`` keeps it on NATS."""
+"""What the API asks of the bus beyond events. ``adapters`` keeps it on NATS."""
 
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
+from clawstead_shared.control import InstanceLogs, LogsRequest
 from clawstead_shared.hosts import HostBudget
+from clawstead_shared.messaging.log import EVERYTHING, PAGE, Page
 
 
 class SecretStore(Protocol):
@@ -21,6 +26,22 @@ class SecretStore(Protocol):
 
         Raises:
             TransientError: the bus did not confirm in time.
+        """
+        ...
+
+    async def created(self) -> datetime:
+        """Return when the store was made (UTC): another time than before means that it was lost.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        ...
+
+    def deposits(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield every instance id and what is stored for it.
+
+        Raises:
+            TransientError: the bus did not answer in time.
         """
         ...
 
@@ -53,5 +74,47 @@ class HostDirectory(Protocol):
 
         Raises:
             TransientError: the bus did not answer in time.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogIdentity:
+    """Which log it is. One that was lost and made again has another ``created`` (UTC) and counts from 1."""
+
+    created: datetime
+    last_sequence: int
+
+
+class Archive(Protocol):
+    """The whole log, read only."""
+
+    async def identity(self) -> LogIdentity:
+        """Return which log it is, and how far it goes.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        ...
+
+    async def page(
+        self, *, start: int | datetime = 1, subject: str = EVERYTHING, up_to: int | None = None, limit: int = PAGE
+    ) -> Page:
+        """Return at most ``limit`` messages from ``start`` on, none after the sequence ``up_to``.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        ...
+
+
+class InstanceOutput(Protocol):
+    """Where the output of containers can be read."""
+
+    async def read(self, request: LogsRequest) -> InstanceLogs:
+        """Return the newest lines.
+
+        Raises:
+            LogsUnavailableError: nobody answers in time, or the container's output cannot be read.
         """
         ...

@@ -25,6 +25,8 @@ class Part(StrEnum):
     GATEWAY_TOKEN = "gateway_token"  # noqa: S105 - a name
     BOT_TOKEN = "bot_token"  # noqa: S105 - a name
     API_KEY = "api_key"
+    OWNER_COPY = "owner_copy"
+    """The gateway token under the API's own key, so that a lost database gets it back; of no use to others."""
 
 
 def seal(secret: str, public_key: bytes) -> str:
@@ -35,6 +37,22 @@ def seal(secret: str, public_key: bytes) -> str:
 def packed(changes: Mapping[Part, str | None], sealed: bytes = b"{}") -> bytes:
     """Return what the provisioner gets: the sealed parts of before, with ``changes``; None takes a part away."""
     return json.dumps({**json.loads(sealed), **changes}).encode()
+
+
+def deposited(sealed: bytes, owner_copy: bytes) -> bytes:
+    """Return what the bus keeps: the sealed parts, and what only the API can open."""
+    return packed({Part.OWNER_COPY: base64.b64encode(owner_copy).decode()}, sealed) if owner_copy else sealed
+
+
+def withdrawn(deposit: bytes) -> tuple[bytes, bytes]:
+    """Return the sealed parts and the owner's copy (empty if there is none) of what the bus keeps.
+
+    Raises:
+        ValueError: it is not what ``deposited`` returns.
+    """
+    parts = dict(json.loads(deposit))
+    owner_copy = parts.pop(Part.OWNER_COPY, None) or ""
+    return json.dumps(parts).encode(), base64.b64decode(owner_copy, validate=True)
 
 
 class Vault:
@@ -57,5 +75,5 @@ class Vault:
         """Decrypt what ``lock`` returned; None if it was encrypted with another key."""
         try:
             return self._box.decrypt(locked).decode()
-        except CryptoError:
+        except (CryptoError, ValueError):
             return None

@@ -1,7 +1,8 @@
 """The API's tables: what owners want, what the bus reported, and what still has to be told to the bus.
 
 ``instance``, ``secret``, ``token`` and ``idempotency_key`` are the truth; ``status`` and ``event`` are
-projections of the stream that can be dropped and rebuilt; ``outbox`` is the bridge between the two.
+projections of the stream that can be dropped and rebuilt (in ``status_staged`` and ``event_staged``); ``outbox``
+is the bridge between the two; ``audit`` is the chain of all changes.
 """
 
 from datetime import UTC, datetime
@@ -52,7 +53,12 @@ def _time(*, nullable: bool = False) -> Any:
 
 
 def _json() -> Any:
-    return Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
+    return Field(default=None, sa_type=JSON(none_as_null=True), nullable=True)
+
+
+def _shared_time() -> Any:
+    # A type, not a column: a base of two tables cannot share a column.
+    return Field(default=None, sa_type=UtcDateTime, nullable=True)
 
 
 class Instance(Table, table=True):
@@ -110,10 +116,8 @@ class Instance(Table, table=True):
         self.memory_bytes = spec.limits.memory_bytes
 
 
-class Status(Table, table=True):
-    """The newest that the bus said of one instance, by topic; a projection."""
-
-    __tablename__ = "status"
+class StatusColumns(Table):
+    """The newest that the bus said of one instance, by topic."""
 
     instance_id: str = Field(primary_key=True, max_length=26)
     phase: str = Phase.PENDING
@@ -121,10 +125,22 @@ class Status(Table, table=True):
     route: dict[str, Any] | None = _json()
     health: dict[str, Any] | None = _json()
     terminal: dict[str, Any] | None = _json()
-    observed_at: datetime | None = _time(nullable=True)
+    observed_at: datetime | None = _shared_time()
     """Since when ``observed`` says what it says; saying the same again does not count."""
-    updated_at: datetime | None = _time(nullable=True)
+    updated_at: datetime | None = _shared_time()
     """Time of the newest event that was taken in."""
+
+
+class StagedStatus(StatusColumns, table=True):
+    """A status that is being made anew from the log, beside the one that is read."""
+
+    __tablename__ = "status_staged"
+
+
+class Status(StatusColumns, table=True):
+    """The newest that the bus said of one instance; a projection."""
+
+    __tablename__ = "status"
 
     @property
     def observation(self) -> Observed | None:
@@ -132,7 +148,26 @@ class Status(Table, table=True):
         return Observed.model_validate(self.observed, extra="ignore") if self.observed else None
 
 
-class Event(Table, table=True):
+class EventColumns(Table):
+    """One event of the stream, as owners may see it."""
+
+    id: str = Field(primary_key=True, max_length=64)
+    sequence: int = Field(sa_type=BigInteger)
+    owner_id: str | None = None
+    instance_id: str = Field(max_length=26)
+    topic: str
+    type: str
+    time: datetime = Field(sa_type=UtcDateTime)
+    data: dict[str, Any] = Field(sa_type=JSON)
+
+
+class StagedEvent(EventColumns, table=True):
+    """An event that is being read anew from the log, beside the history that is read."""
+
+    __tablename__ = "event_staged"
+
+
+class Event(EventColumns, table=True):
     """One event of the stream, as owners may see it; a projection."""
 
     __tablename__ = "event"
@@ -141,14 +176,25 @@ class Event(Table, table=True):
         Index("ix_event_instance_id_sequence", "instance_id", "sequence"),
     )
 
-    id: str = Field(primary_key=True, max_length=64)
-    sequence: int = Field(sa_type=BigInteger)
-    owner_id: str | None = None
-    instance_id: str = Field(max_length=26)
-    topic: str
-    type: str
+
+class Audit(Table, table=True):
+    """One change of a desired state, chained to the one before it; see ``audit``."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_instance_id_number", "instance_id", "number"),)
+
+    number: int = Field(sa_column=Column(Sequence, primary_key=True, autoincrement=False))
+    event_id: str = Field(unique=True, max_length=64)
     time: datetime = _time()
-    data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    actor: str
+    request_id: str | None = None
+    type: str
+    instance_id: str = Field(max_length=26)
+    generation: int
+    payload: str = Field(max_length=64)
+    """SHA-256 of what the event says."""
+    previous: str = Field(max_length=64)
+    digest: str = Field(max_length=64)
 
 
 class Outbox(Table, table=True):

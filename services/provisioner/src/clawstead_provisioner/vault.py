@@ -17,6 +17,8 @@ from clawstead_shared.events import Reason
 
 _MASK = "[hidden]"
 _ALL = "all"
+_OURS = frozenset({"gateway_token", "bot_token", "api_key"})
+"""What is for us; a part with another name is not, and may not even be sealed to us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ class SealingKey:
             parts = {_ALL: base64.b64encode(sealed)}
         together = parts.pop(_ALL, None)
         content = json.loads(box.decrypt(base64.b64decode(together))) if together else {}
-        for name, part in parts.items():
+        for name in _OURS & parts.keys():
+            part = parts[name]
             content[name] = box.decrypt(base64.b64decode(part)).decode() if part else None
         return {name: secret for name, secret in content.items() if secret}
 

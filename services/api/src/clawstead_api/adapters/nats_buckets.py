@@ -3,7 +3,8 @@
 import base64
 import binascii
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 
 import nats.js.errors
 import structlog
@@ -11,9 +12,10 @@ from nats.errors import Error as NatsError
 from nats.js.kv import KeyValue
 from pydantic import ValidationError
 
+from clawstead_api.adapters.nats_log import created_of
 from clawstead_shared.errors import StreamsMissingError, TransientError
 from clawstead_shared.hosts import HostBudget
-from clawstead_shared.messaging import Bus
+from clawstead_shared.messaging import Bus, Log
 from clawstead_shared.streams import HOSTS_BUCKET, KEYS_BUCKET, SEALING_KEY, SECRETS_BUCKET, TICKET_KEY
 
 log = structlog.get_logger()
@@ -27,6 +29,7 @@ class NatsBuckets:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._buckets: dict[str, KeyValue] = {}
+        self._secrets = Log(lambda: bus.broker.connection, f"KV_{SECRETS_BUCKET}")
 
     async def put(self, instance_id: str, sealed: bytes) -> None:
         """See ``SecretStore.put``."""
@@ -37,6 +40,19 @@ class NatsBuckets:
         """See ``SecretStore.forget``."""
         with _translated():
             await (await self._bucket(SECRETS_BUCKET)).purge(instance_id)
+
+    async def created(self) -> datetime:
+        """See ``SecretStore.created``."""
+        with _translated():
+            return await created_of(self._bus, f"KV_{SECRETS_BUCKET}")
+
+    async def deposits(self) -> AsyncIterator[tuple[str, bytes]]:
+        """See ``SecretStore.deposits``."""
+        prefix = f"$KV.{SECRETS_BUCKET}."
+        with _translated():
+            async for message in self._secrets.read(subject=f"{prefix}>"):
+                if "KV-Operation" not in message.headers:
+                    yield message.subject.removeprefix(prefix), message.body
 
     async def sealing_key(self) -> bytes | None:
         """See ``KeyDirectory.sealing_key``."""

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, StringConstraints
 
-from clawstead_api import handlers, orders
+from clawstead_api import handlers, orders, supervision
 from clawstead_api.desk import Caller, Desk
 from clawstead_api.lifecycle import Command
 from clawstead_api.repository import Filters
@@ -14,6 +14,7 @@ from clawstead_api.requests import ChangeInstance, CreateInstance, UpdateInstanc
 from clawstead_api.routes.access import AtDesk, ByCaller, ByCallerOnce, InstanceId, bearer, problems
 from clawstead_api.tickets import Ticket
 from clawstead_api.views import InstanceDetail, InstancePage, InstanceView
+from clawstead_shared.control import MAX_LOG_LINES, InstanceLogs
 from clawstead_shared.events import DesiredState, Phase
 from clawstead_shared.ids import INSTANCE_ID_PATTERN
 from clawstead_shared.tickets import Purpose
@@ -26,6 +27,7 @@ Force = Annotated[
     bool,
     Query(description="Do not wait for anything: the instance is gone for its owner at once, whatever can be removed"),
 ]
+Tail = Annotated[int, Query(ge=1, le=MAX_LOG_LINES, description="How many lines at most")]
 Text = Annotated[str | None, StringConstraints(max_length=64), Query()]
 
 _UPDATE = UpdateInstance()
@@ -170,6 +172,15 @@ async def open_dashboard(instance_id: InstanceId, response: Response, desk: AtDe
 async def _ticket(desk: Desk, caller: Caller, instance_id: str, purpose: Purpose, response: Response) -> Ticket:
     response.headers["Cache-Control"] = "no-store"
     return await handlers.ticket(desk, caller, instance_id, purpose)
+
+
+@router.get(
+    "/{instance_id}/logs",
+    summary="Show the newest lines that an instance's container wrote",
+    responses=problems(404),
+)
+async def show_logs(instance_id: InstanceId, desk: AtDesk, caller: ByCaller, tail: Tail = 100) -> InstanceLogs:
+    return await supervision.logs(desk, caller, instance_id, tail=tail)
 
 
 def _located(response: Response, view: InstanceView) -> InstanceView:
