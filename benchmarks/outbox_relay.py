@@ -1,6 +1,6 @@
 """How fast the outbox is told to the bus: many instances, ``sync_interval: always``, rows as creations write them.
 
-    python -m benchmarks.outbox_relay [--instances 2000] [--changes 2]
+python -m benchmarks.outbox_relay [--instances 2000] [--changes 2]
 """
 
 import argparse

@@ -35,6 +35,9 @@ def test_the_public_routes_are_all_there() -> None:
         ("get", f"{instance}/health"),
         ("get", "/api/v1/events"),
         ("get", "/api/v1/plans"),
+        ("get", "/api/v1/audit"),
+        ("get", "/api/v1/audit/verify"),
+        ("get", f"{instance}/logs"),
     }
 
 

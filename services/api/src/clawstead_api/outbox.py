@@ -36,8 +36,8 @@ log = structlog.get_logger()
 SOURCE = "api"
 POISON_ATTEMPTS = 3
 SWEEP_SECONDS = 1.0
-_BATCH = 256
-_IN_FLIGHT = 32
+_BATCH = 512
+_IN_FLIGHT = 64
 """As many instances' rows are told at once; nats-server writes to disk what comes together."""
 _MAX_BACKOFF_SECONDS = 2.0
 _RECONNECT_POLL_SECONDS = 0.1
