@@ -1,6 +1,10 @@
 # One command per target; what needs more is a script in scripts/. `make help` reads the lines with two hashes.
 .DEFAULT_GOAL := help
 SERVICE ?= api
+# How many tests run at once. Whole files go to one of the processes, so that what a file shares is made once.
+WORKERS ?= 2
+PYTEST := .venv/bin/pytest -q
+SIDE_BY_SIDE := $(PYTEST) -n $(WORKERS) --dist loadfile
 PACKAGES := shared api provisioner proxy_sync health terminal keeper cli
 
 .PHONY: help setup setup-dev lock docs lint type unit contract integration e2e test up down logs status streams migrate clean
@@ -42,16 +46,16 @@ type: ## strict types
 	@.venv/bin/mypy $(PACKAGES:%=-p clawstead_%) && .venv/bin/mypy tests benchmarks
 
 unit: ## tests without I/O
-	@.venv/bin/pytest -q tests/unit
+	@$(SIDE_BY_SIDE) tests/unit
 
 contract: ## the wire contract, the boundaries between services, the locks, the generated documents
-	@.venv/bin/pytest -q tests/contract
+	@$(PYTEST) tests/contract
 
 integration: ## tests with real NATS, Docker, nginx, PostgreSQL
-	@.venv/bin/pytest -q tests/integration
+	@$(SIDE_BY_SIDE) tests/integration
 
 e2e: ## the whole platform, as a customer meets it
-	@.venv/bin/pytest -q tests/e2e
+	@$(PYTEST) tests/e2e
 
 lock: ## resolve dependencies anew, write every lock; UPGRADE=1 for newest versions
 	@scripts/lock.sh $(if $(UPGRADE),--upgrade)

@@ -5,6 +5,7 @@ import pytest
 from clawstead_shared.ids import is_instance_id, new_instance_id
 from clawstead_shared.subjects import Topic, dead_letter_subject, parse_subject, subject_of
 
+ID = "01m7zkvdjkh1jqvvsse0qgc6kk"  # one for all: a test's name must be the same in every process
 HOSTILE = ["", "a", "*", ">", "a.b", "../etc", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "o" * 26, "é" * 26, "a" * 64]
 
 
@@ -15,7 +16,7 @@ def test_new_ids_are_valid_distinct_and_sorted() -> None:
     assert [text[:10] for text in ids] == sorted(text[:10] for text in ids)
 
 
-@pytest.mark.parametrize("text", [*HOSTILE, new_instance_id() + "\n", " " + new_instance_id()])
+@pytest.mark.parametrize("text", [*HOSTILE, f"{ID}\n", f" {ID}"])
 def test_hostile_ids_never_become_subjects(text: str) -> None:
     assert not is_instance_id(text)
     with pytest.raises(ValueError, match="not an instance id"):
@@ -33,10 +34,10 @@ def test_a_subject_is_parsed_back(topic: Topic) -> None:
     [
         "clawstead.v1.desired",
         "clawstead.v1.desired.x",
-        f"clawstead.v2.desired.{new_instance_id()}",
-        f"clawstead.v1.unknown.{new_instance_id()}",
-        f"x.clawstead.v1.desired.{new_instance_id()}",
-        f"clawstead.v1.desired.{new_instance_id()}.more",
+        f"clawstead.v2.desired.{ID}",
+        f"clawstead.v1.unknown.{ID}",
+        f"x.clawstead.v1.desired.{ID}",
+        f"clawstead.v1.desired.{ID}.more",
     ],
 )
 def test_foreign_subjects_are_refused(subject: str) -> None:
