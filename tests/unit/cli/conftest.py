@@ -1,14 +1,5 @@
-"""A data directory whose path is short, as a control socket's must be."""
+"""Settings refuse a data directory whose path is long."""
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from tests.support.short_path import tmp_path
 
-import pytest
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """Not pytest's own, whose path is longer for tests that run side by side."""
-    with tempfile.TemporaryDirectory(prefix="claw-") as directory:
-        yield Path(directory)
+__all__ = ["tmp_path"]
