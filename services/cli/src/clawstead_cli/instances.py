@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from clawstead_cli.adapters.api_http import NotThereError
 from clawstead_cli.errors import CommandError, UsageError
 from clawstead_cli.instance import DELETED, Instance
+from clawstead_shared.control import InstanceLogs
 from clawstead_shared.ids import is_instance_id, new_event_id
 
 _PAGE = 200
@@ -91,6 +92,10 @@ class Instances:
         """Return the newest events of an instance, oldest first."""
         page = self._api.get(f"/instances/{instance_id}/events", limit=_EVENTS_PAGE)
         return list(reversed(page["items"]))
+
+    def logs(self, instance_id: str, *, tail: int) -> InstanceLogs:
+        """Return the newest ``tail`` lines of an instance's log, oldest first."""
+        return InstanceLogs.model_validate(self._api.get(f"/instances/{instance_id}/logs", tail=tail))
 
 
 def require_choice(reference: str | None, *, every: bool) -> None:

@@ -1,44 +1,83 @@
-"""``clawstead status``: what runs, and whether it is ready."""
+"""``clawstead status``: what runs, whether it is ready, how far behind it is."""
 
+import time
 from dataclasses import asdict
-from datetime import timedelta
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
 
-from clawstead_cli.commands.options import AsJson, DataDir
-from clawstead_cli.console import stdout
-from clawstead_cli.errors import ExitCode
-from clawstead_cli.platform import Platform, Status
+from clawstead_cli.api_access import api_of
+from clawstead_cli.commands.options import AsJson, DataDir, Token
+from clawstead_cli.console import print_json, stdout
+from clawstead_cli.errors import ExitCode, UsageError
+from clawstead_cli.instances import Instances
+from clawstead_cli.overview import Lookout, Overview, Part
+from clawstead_cli.overview_tables import overview_page
 from clawstead_cli.settings import Settings
 
 
-def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Show each process: its state, its process id, and what it waits for if it is not ready.
+def status(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on looking until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(min=0.5, help="Seconds between two looks of --watch.")] = 2.0,
+    token: Token = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show processes, instances by phase, how far each consumer is behind, the outbox, and the last notices.
 
-    Exit code 0 when all is ready, 1 when something is not, 4 when the platform is not running.
+    Instances are counted if CLAWSTEAD_ADMIN_TOKEN is set. What cannot be read says why: the rest is shown.
+
+    Exit code 0 when all processes are ready, 1 when something is not, 4 when the platform is not running.
     """
-    found = Platform(Settings.load(data_dir)).status()
+    if watch and as_json:
+        raise UsageError("--watch is for people", hint="run `clawstead status --json` again and again")
+    lookout = Lookout(Settings.load(data_dir), lambda: Instances(api_of(data_dir, None, token)))
+    found = lookout.look()
+    if watch:
+        _watch(lookout, found, interval)
+        return
     if as_json:
-        stdout.print_json(data={**asdict(found), "ready": found.ready})
-    elif found.running:
-        _print_table(found)
+        print_json(_document(found))
+    elif found.processes.running:
+        stdout.print(overview_page(found))
     else:
         stdout.print("Clawstead is not running. `clawstead up` starts it.")
-    if not found.ready:
-        raise typer.Exit(ExitCode.FAILED if found.running else ExitCode.UNREACHABLE)
+    if not found.processes.ready:
+        raise typer.Exit(ExitCode.FAILED if found.processes.running else ExitCode.UNREACHABLE)
 
 
-def _print_table(found: Status) -> None:
-    table = Table("process", "state", "ready", "pid", "up for", "waits for", box=None, header_style="bold")
-    for service in found.services:
-        table.add_row(
-            service.name,
-            service.state,
-            "[green]yes[/]" if service.ready else "[red]no[/]",
-            str(service.pid or ""),
-            str(timedelta(seconds=service.uptime_seconds)) if service.pid else "",
-            "; ".join(f"{condition}: {why}" for condition, why in service.waiting.items()),
-        )
-    stdout.print(table)
-    stdout.print(f"\n{found.url}")
+def _watch(lookout: Lookout, found: Overview, interval: float) -> None:
+    try:
+        with Live(_titled(found), console=stdout, screen=stdout.is_terminal, auto_refresh=False) as live:
+            while True:
+                live.update(_titled(found), refresh=True)
+                time.sleep(interval)
+                found = lookout.look()
+    except KeyboardInterrupt:
+        return
+
+
+def _titled(found: Overview) -> Group:
+    state = "ready" if found.processes.ready else "not ready" if found.processes.running else "not running"
+    title = f"Clawstead, {time.strftime('%H:%M:%S')}: {state}   (Ctrl-C ends)\n"
+    return Group(Text(title, "bold"), overview_page(found))
+
+
+def _document(found: Overview) -> dict[str, Any]:
+    bus, fleet, outbox = found.bus.value, found.fleet.value, found.outbox.value
+    parts: dict[str, Part[Any]] = {"instances": found.fleet, "bus": found.bus, "outbox": found.outbox}
+    return {
+        **asdict(found.processes),
+        "ready": found.processes.ready,
+        "instances": asdict(fleet) if fleet else None,
+        "outbox": asdict(outbox) if outbox else None,
+        "streams": [asdict(stream) for stream in bus.streams] if bus else None,
+        "consumers": [asdict(consumer) for consumer in bus.consumers] if bus else None,
+        "dead_letters": bus.dead_letters if bus else None,
+        "notices": [notice.model_dump(mode="json") for notice in bus.notices] if bus else None,
+        "unread": {name: part.unread for name, part in parts.items() if part.unread},
+    }
