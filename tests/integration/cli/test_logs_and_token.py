@@ -1,5 +1,7 @@
 """``clawstead logs`` and ``clawstead token``."""
 
+import json
+
 from tests.integration.cli.installation import Installation
 
 
@@ -11,10 +13,18 @@ def test_logs_shows_the_newest_lines_of_one_service(installation: Installation) 
     assert "[INF]" not in installation.run("logs", "nats").stdout
 
 
-def test_logs_of_an_unknown_service_lists_the_known_ones(installation: Installation) -> None:
-    result = installation.run("logs", "unknown")
-    assert result.returncode == 2
-    assert "proxy-sync" in result.stderr
+def test_logs_of_what_is_no_process_asks_the_api_and_lists_the_processes(installation: Installation) -> None:
+    for token, code in (("", 2), ("canary-token", 4)):
+        result = installation.run("logs", "unknown", CLAWSTEAD_ADMIN_TOKEN=token)
+        assert result.returncode == code
+        assert "API" in result.stderr
+        assert "proxy-sync" in result.stderr
+
+
+def test_logs_for_programs_are_as_they_are_stored(installation: Installation) -> None:
+    installation.up()
+    shown = installation.run("logs", "proxy-sync", "--lines", "2", "--json").stdout.splitlines()
+    assert [json.loads(line)["event"] for line in shown]
 
 
 def test_logs_before_the_first_start_says_so(installation: Installation) -> None:

@@ -4,6 +4,7 @@ from importlib.metadata import version as distribution_version
 
 import typer
 
+from clawstead_cli.commands.audit import audit
 from clawstead_cli.commands.check_health import check_health
 from clawstead_cli.commands.down import down
 from clawstead_cli.commands.events import events
@@ -20,11 +21,14 @@ from clawstead_cli.commands.update import update
 from clawstead_cli.commands.validate import validate
 from clawstead_cli.console import stdout
 
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 the machine lacks something (root, Docker, an image, "
+    "a free port), 4 something that should answer does not, 130 interrupted."
+)
 _EPILOG = (
     "Settings are variables with the prefix CLAWSTEAD_, among them DATA_DIR, DOMAIN, HTTPS_PORT, HTTP_PORT, "
     "NATS_PORT, NATS_URL, IMAGE, ADMIN_TOKEN; every service's port has one (API_PORT, HEALTH_PORT ...).\n\n"
-    "Exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 the machine lacks something (root, Docker, an image, "
-    "a free port), 4 something that should answer does not, 130 interrupted."
+    f"{_EXIT_CODES}"
 )
 
 app = typer.Typer(
@@ -46,6 +50,7 @@ app.command()(restart)
 app.command()(validate)
 app.command(name="test-deploy")(deploy_on_trial)
 app.add_typer(instances, name="instances")
+app.add_typer(audit, name="audit")
 app.add_typer(streams, name="streams")
 app.add_typer(events, name="events")
 app.add_typer(state, name="state")
@@ -55,3 +60,14 @@ app.add_typer(state, name="state")
 def version() -> None:
     """Print the version."""
     stdout.print(distribution_version("clawstead-cli"))
+
+
+def _tell_exit_codes(group: typer.Typer) -> None:
+    for command in group.registered_commands:
+        command.epilog = command.epilog or _EXIT_CODES
+    for inner in group.registered_groups:
+        if inner.typer_instance:
+            _tell_exit_codes(inner.typer_instance)
+
+
+_tell_exit_codes(app)

@@ -24,6 +24,10 @@ class Newer:
             same = [number for number, line in enumerate(lines) if line == self._last]
             begin = same[-1] + 1 if same else 0
         yield from lines[begin:]
+        self.skip(lines)
+
+    def skip(self, lines: Sequence[LogLine]) -> None:
+        """Take lines for shown."""
         if lines:
             self._last = lines[-1]
 

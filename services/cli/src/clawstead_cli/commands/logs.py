@@ -92,7 +92,10 @@ def _show_instance(known: Instances, name: str, lines: int, *, follow: bool, as_
     found = known.logs(instance.id, tail=tail)
     if found.truncated:
         stderr.print("[dim]older lines, or parts of long ones, are left out[/]")
-    _print(newer, found if lines else InstanceLogs(), as_json=as_json)
+    if lines:
+        _print(newer, found, as_json=as_json)
+    else:
+        newer.skip(found.lines)
     while follow:
         time.sleep(_ASK_SECONDS)
         try:

@@ -1,0 +1,54 @@
+"""Every command explains itself, tells its exit codes, and speaks JSON where it prints data."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from clawstead_cli.app import app
+
+WITHOUT_DATA = {"up", "down", "version"}
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield every command that can be run, with what is typed for it."""
+    inner = getattr(command, "commands", {})
+    for name, each in inner.items():
+        yield from leaves(each, (*path, name))
+    if not inner or (path and command.invoke_without_command):
+        yield " ".join(path), command
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_explained_with_all_its_options(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help
+    unexplained = [each.name for each in command.params if not getattr(each, "help", None)]
+    assert not unexplained
+    shown = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert shown.exit_code == 0
+    assert "Exit codes: 0 done" in " ".join(shown.output.split()) or hasattr(command, "commands")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - WITHOUT_DATA))
+def test_every_command_that_prints_data_prints_json_too(name: str) -> None:
+    assert "--json" in [option for each in COMMANDS[name].params for option in each.opts]
+
+
+def test_no_command_takes_a_secret_from_its_arguments_alone() -> None:
+    for command in COMMANDS.values():
+        for each in command.params:
+            if each.name == "token" and "--token" in each.opts:
+                assert each.envvar
+            if each.name in {"bot_token", "api_key"}:
+                assert f"{each.name}_file" in [other.name for other in command.params]
+
+
+def test_completion_can_be_installed() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+    assert "--install-completion" in shown
