@@ -52,6 +52,9 @@ class FakeEdge:
     async def intact(self) -> bool:
         return not self.damaged
 
+    async def repair(self) -> None:
+        self.damaged = False
+
     def open_gate(self, label: str) -> None:
         check_label(label)
         self.gates.add(label)

@@ -108,6 +108,7 @@ async def test_settled_means_a_table_newer_than_the_question() -> None:
 
 async def test_a_damaged_table_is_published_again() -> None:
     async with working(check=timedelta(milliseconds=20)) as bench:
+        await bench.publisher.settled()
         bench.edge.damaged = True
         await wait_until(lambda: bench.edge.published)
         assert not bench.edge.damaged
@@ -115,6 +116,7 @@ async def test_a_damaged_table_is_published_again() -> None:
 
 async def test_an_unknown_table_is_published_again() -> None:
     async with working(check=timedelta(milliseconds=20)) as bench:
+        await bench.publisher.settled()
         bench.edge.served = None
         await wait_until(lambda: bench.edge.served)
 
@@ -144,3 +146,12 @@ async def test_a_table_on_its_way_counts_as_served() -> None:
         with bench.held():
             bench.want(a=HERE)
             await wait_until(lambda: bench.publisher.leads_elsewhere("a", THERE))
+
+
+async def test_before_anybody_said_what_the_table_should_be_the_one_that_is_served_stays() -> None:
+    async with working(check=timedelta(milliseconds=5)) as bench:
+        bench.edge.served = RouteMap(7, {"a": HERE})
+        await asyncio.sleep(0.05)
+        assert bench.edge.published == []
+        bench.want(a=HERE, b=THERE)
+        await wait_until(lambda: bench.edge.published)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import resource
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,9 +13,9 @@ from clawstead_health.adapters.gateway_http import HttpGateway
 from clawstead_health.adapters.history_sql import SqlHistory, make_engine
 from clawstead_health.handlers import Monitor
 from clawstead_health.settings import HealthSettings
+from clawstead_health.subscribers import subscribe
 from clawstead_shared.errors import TransientError
-from clawstead_shared.streams import HEALTH
-from clawstead_shared.subjects import Topic
+from clawstead_shared.messaging import LogWatch
 
 if TYPE_CHECKING:
     from clawstead_shared.service import Service
@@ -43,11 +44,17 @@ async def run(service: "Service", settings: HealthSettings) -> None:
                 interval_starting=settings.probe_interval_starting,
                 concurrency=settings.probe_concurrency,
             )
-            service.bus.consume(HEALTH, {Topic.OBSERVED: monitor.on_observed})
+            subscribe(service.bus, monitor)
             await service.connect()
-            await _first_sync(monitor)
+            log_watch = LogWatch(lambda: service.bus.jetstream)
+            await _until_done(log_watch.look)
+            await _until_done(monitor.resync)
             await service.run(
-                monitor.prober.run(), _resync_for_ever(monitor, settings), history.write(), history.prune()
+                monitor.prober.run(),
+                _resync_for_ever(monitor, settings),
+                history.write(),
+                history.prune(),
+                log_watch.run(monitor.renew),
             )
     finally:
         with contextlib.suppress(SQLAlchemyError, OSError):
@@ -62,12 +69,12 @@ def allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _first_sync(monitor: Monitor) -> None:
+async def _until_done(look: Callable[[], Awaitable[object]]) -> None:
     while True:
         try:
-            await monitor.resync()
+            await look()
         except TransientError as error:
-            log.warning("first look at the observations failed", error=str(error))
+            log.warning("first look at the log failed", error=str(error))
             await asyncio.sleep(_BOOT_RETRY_SECONDS)
         else:
             return

@@ -1,7 +1,8 @@
 """The monitor: keeps what is known of every instance, judges its probes, publishes verdicts that changed."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -11,15 +12,19 @@ import structlog
 from opentelemetry import trace
 from prometheus_client import Gauge
 
+from clawstead_health.log_view import digest_of, foreseen, is_news, standing_of
 from clawstead_health.ports import Bus, Check, Gateway, History
 from clawstead_health.prober import Prober
-from clawstead_health.verdict import Standing, after_observation, after_probe, after_restart
+from clawstead_health.verdict import Standing, after_observation, after_probe
+from clawstead_shared.control import Effect, RebuildReport
 from clawstead_shared.errors import TransientError
-from clawstead_shared.events import Event, EventType, Health, Observed, Phase, Verdict
+from clawstead_shared.events import Event, EventType, Health, Observed, Payload, Phase, Verdict
+from clawstead_shared.messaging.control import RefusedError
 from clawstead_shared.subjects import Topic
 from clawstead_shared.telemetry import continued_trace
 
 SOURCE = "health"
+_REBUILDS_AT_ONCE = 16
 
 INSTANCES = Gauge("clawstead_health_instances", "Instances by verdict", ["verdict"])
 
@@ -72,12 +77,63 @@ class Monitor:
         Raises:
             TransientError: the bus did not answer, or did not take the verdict.
         """
-        target = self._targets.get(event.instance_id) or await self._adopt(event)
+        target = self._targets.get(event.instance_id)
+        if target is None:
+            # Never with the event itself, which may be old: its port may be another instance's by now.
+            target = await self._adopt(await self._newest(event.instance_id) or event)
         async with target.lock:
-            newest = await self._bus.newest(Topic.OBSERVED, event.instance_id)
+            newest = await self._newest(event.instance_id)
             if newest is not None:
-                self._learn(target, cast("Event[Observed]", newest))
+                self._learn(target, newest)
             await self._publish(target)
+
+    async def foresee(self, events: Sequence[Event[Payload]]) -> list[Effect]:
+        """Return what handling ``events`` would do now, and do nothing.
+
+        Raises:
+            TransientError: the bus did not answer.
+        """
+        effects = []
+        for instance_id in sorted({event.instance_id for event in events}):
+            newest, target = await self._newest(instance_id), self._targets.get(instance_id)
+            if newest is None:
+                continue
+            published = target.published if target else await self._published(instance_id)
+            effects += foreseen(newest, target.standing if target else None, published)
+        return effects
+
+    async def rebuild(self) -> RebuildReport:
+        """Drop what is known of every instance, and learn it again from the log; probes go on.
+
+        Raises:
+            RefusedError: the log holds nothing, although instances are watched.
+            TransientError: the bus did not answer, or did not take a verdict.
+        """
+        begun, before = time.perf_counter(), self._digest()
+        observations = cast("dict[str, Event[Observed]]", await self._bus.snapshot(Topic.OBSERVED))
+        if self._targets and not observations:
+            raise RefusedError(
+                f"the log holds nothing, but {len(self._targets)} instances are watched",
+                hint="run `clawstead resync` first",
+            )
+        verdicts = cast("dict[str, Event[Health]]", await self._bus.snapshot(Topic.HEALTH))
+        over = {name for name, event in observations.items() if _over(event, _health_of(verdicts.get(name)))}
+        places = asyncio.Semaphore(_REBUILDS_AT_ONCE)
+        known = (observations.keys() - over) | self._targets.keys()
+        await asyncio.gather(*(self._relearn(instance_id, places) for instance_id in known))
+        seconds = time.perf_counter() - begun
+        return RebuildReport(before=before, after=self._digest(), entries=len(self._targets), seconds=seconds)
+
+    async def renew(self) -> None:
+        """Tell every verdict again: the log that held them was lost.
+
+        Raises:
+            TransientError: the bus did not take a verdict.
+        """
+        for target in list(self._targets.values()):
+            async with target.lock:
+                target.published = None
+                await self._publish(target)
 
     async def resync(self) -> None:
         """Compare the watch list with the newest observation of every instance, and learn what differs.
@@ -92,8 +148,8 @@ class Monitor:
             if target is not None:
                 if target.observed.id != event.id:
                     await self.on_observed(event)
-            elif not _over(event, published := verdicts.get(instance_id)):
-                target = self._add(event, published)
+            elif not _over(event, verdict := _health_of(verdicts.get(instance_id))):
+                target = self._add(event, verdict)
                 async with target.lock:
                     await self._publish(target)
 
@@ -121,15 +177,43 @@ class Monitor:
         starting = target.standing.verdict is Verdict.STARTING and target.observed.data.phase is Phase.RUNNING
         return self._interval_starting if starting else None
 
+    async def _newest(self, instance_id: str) -> Event[Observed] | None:
+        return cast("Event[Observed] | None", await self._bus.newest(Topic.OBSERVED, instance_id))
+
+    async def _published(self, instance_id: str) -> Health | None:
+        event = await self._bus.newest(Topic.HEALTH, instance_id)
+        return cast("Health", event.data) if event else None
+
     async def _adopt(self, event: Event[Observed]) -> Target:
-        published = cast("Event[Health] | None", await self._bus.newest(Topic.HEALTH, event.instance_id))
+        published = await self._published(event.instance_id)
         return self._targets.get(event.instance_id) or self._add(event, published)
 
-    def _add(self, event: Event[Observed], published: Event[Health] | None) -> Target:
-        standing = after_observation(None, event.data, event.time)
-        if published is not None:
-            standing = after_restart(standing, published.data)
-        target = Target(event, standing, published.data if published else None)
+    async def _relearn(self, instance_id: str, places: asyncio.Semaphore) -> None:
+        # In place and under the lock: a probe that is under way goes on with what was learnt.
+        async with places:
+            target, newest = self._targets.get(instance_id), await self._newest(instance_id)
+            if newest is None:
+                self._targets.pop(instance_id, None)
+                self.prober.forget(instance_id)
+                return
+            target = target or await self._adopt(newest)
+            async with target.lock:
+                target.published = await self._published(instance_id)
+                target.observed = await self._newest(instance_id) or newest
+                target.standing = standing_of(target.observed, target.published)
+                self._watch(target, at_once=False)
+                await self._publish(target)
+
+    def _digest(self) -> str:
+        known = {
+            instance_id: (target.standing.verdict, target.standing.start)
+            for instance_id, target in self._targets.items()
+        }
+        return digest_of(known)
+
+    def _add(self, event: Event[Observed], published: Health | None) -> Target:
+        target = Target(event, standing_of(event, published), published)
+        standing = target.standing
         self._targets[event.instance_id] = target
         self._watch(target, at_once=standing.verdict is Verdict.STARTING)
         return target
@@ -150,7 +234,7 @@ class Monitor:
 
     async def _publish(self, target: Target) -> None:
         observed, standing = target.observed, target.standing
-        if _is_news(target.published, standing):
+        if is_news(target.published, standing):
             health = _health(observed.instance_id, standing)
             with (
                 continued_trace(observed.traceparent),
@@ -166,16 +250,12 @@ class Monitor:
         return sum(target.standing.verdict is verdict for target in self._targets.values())
 
 
-def _is_news(published: Health | None, standing: Standing) -> bool:
-    if published is None or published.verdict is Verdict.STOPPED:
-        # Nothing ran, and nothing does yet: the first thing to tell is the start of a container.
-        coming = standing.verdict is Verdict.STARTING and standing.start is None
-        return not coming and (published is None or standing.verdict is not Verdict.STOPPED)
-    return (published.verdict, published.container_id) != (standing.verdict, standing.container_id)
+def _health_of(event: Event[Health] | None) -> Health | None:
+    return event.data if event else None
 
 
-def _over(event: Event[Observed], published: Event[Health] | None) -> bool:
-    told = published is None or published.data.verdict is Verdict.STOPPED
+def _over(event: Event[Observed], published: Health | None) -> bool:
+    told = published is None or published.verdict is Verdict.STOPPED
     return event.data.phase is Phase.REMOVED and told
 
 

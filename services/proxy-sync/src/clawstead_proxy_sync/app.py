@@ -30,12 +30,12 @@ from clawstead_proxy_sync.settings import Settings
 from clawstead_proxy_sync.subscribers import subscribe
 from clawstead_shared.admin import Readiness, admin_routes
 from clawstead_shared.errors import HandlingError
+from clawstead_shared.messaging import LogWatch
 from clawstead_shared.service import Service
 
 log = structlog.get_logger()
 
 _EDGE = "edge"
-_RENEWAL_INTERVAL = timedelta(hours=12)
 _STANDBY_SECONDS = 1.0
 _WORKER_USERS = ("www-data", "nginx", "nobody")
 
@@ -59,22 +59,29 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
     service.http = Starlette(routes=[*admin_routes(SERVICE, service.readiness), lookup.lookup_route(keeper)])
     subscribe(service.bus, keeper)
 
-    async def renew() -> None:
-        await edge.reconfigure(nginx_config(settings, await certificates.current()))
-
     async def repair() -> None:
+        certificate = await certificates.current()
+        if certificate.digest != config.certificate_digest:
+            await edge.reconfigure(nginx_config(settings, certificate))
+        await edge.repair()
+
+    async def repair_gates() -> None:
         keeper.repair_gates()
 
     async with asyncio.TaskGroup() as group:
         # The edge first: it serves the stored table while the bus may still be away.
         group.create_task(edge.run(reporter(service.readiness)), name="edge")
         group.create_task(publisher.run(), name="publisher")
-        group.create_task(repeat(renew, _RENEWAL_INTERVAL), name="certificates")
+        group.create_task(repeat(repair, settings.edge_check_interval), name="files")
         await edge.up()
         await service.connect()
+        log_watch = LogWatch(lambda: service.bus.jetstream)
+        await until_done(log_watch.look)
         await until_done(keeper.boot)
         await service.run(
-            repeat(repair, settings.edge_check_interval), repeat(keeper.resync, settings.edge_resync_interval)
+            repeat(repair_gates, settings.edge_check_interval),
+            repeat(keeper.resync, settings.edge_resync_interval),
+            log_watch.run(keeper.renew),
         )
 
 
@@ -153,7 +160,7 @@ async def repeat(action: Callable[[], Awaitable[None]], every: timedelta) -> Non
             log.warning("will be tried again", error=str(error))
 
 
-async def until_done(action: Callable[[], Awaitable[None]]) -> None:
+async def until_done(action: Callable[[], Awaitable[object]]) -> None:
     """Repeat ``action``, with growing pauses, until it succeeds."""
     backoff = Backoff()
     while True:

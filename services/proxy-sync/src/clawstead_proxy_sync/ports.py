@@ -50,6 +50,15 @@ class Edge(Protocol):
         """Say whether the stored table is still what was published, and not edited or cut short."""
         ...
 
+    async def repair(self) -> None:
+        """Put back folders, pages, configuration and table that somebody changed or removed. Intact is success.
+
+        Raises:
+            EdgeRefusedError: nginx refuses the configuration.
+            OSError: the files cannot be written.
+        """
+        ...
+
     def open_gate(self, label: str) -> None:
         """Let requests for ``label`` through, at once. Already open is success."""
         ...

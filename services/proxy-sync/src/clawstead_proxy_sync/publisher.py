@@ -80,8 +80,12 @@ class MapPublisher:
         return any(isinstance(line, Upstream) and line != upstream for line in lines)
 
     async def run(self) -> None:
-        """Publish whenever the table or its file differs from what it should be; for ever."""
+        """Publish whenever the table or its file differs from what it should be; for ever.
+
+        Before the first word about the table nobody knows what it should be, and what is served goes on.
+        """
         backoff = Backoff()
+        await self._changed.wait()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._check):

@@ -5,24 +5,40 @@ whose to read, so duplicates, old ones and lost ones end in the same table.
 """
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import structlog
 from opentelemetry import trace
+from prometheus_client import Gauge
 
 from clawstead_proxy_sync.errors import UnroutableError
+from clawstead_proxy_sync.log_view import (
+    Observations,
+    Seen,
+    catch_up,
+    changes,
+    check_loss,
+    claims_of,
+    digest_of,
+    observation,
+    unknown_lines,
+)
 from clawstead_proxy_sync.nginx_map import Upstream
 from clawstead_proxy_sync.ports import Edge
 from clawstead_proxy_sync.publisher import MapPublisher
 from clawstead_proxy_sync.routing import RouteTable, claim_of
+from clawstead_shared.control import Effect, RebuildReport
 from clawstead_shared.errors import TransientError
 from clawstead_shared.events import Event, EventType, MalformedEventError, Observed, Route
 from clawstead_shared.messaging import EventReader, EventSink
 from clawstead_shared.subjects import Topic
 
 SERVICE = "proxy-sync"
+KEPT = Gauge("clawstead_edge_routes_kept", "Routes that go on although the log knows nothing of their instances")
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("clawstead.proxy_sync")
@@ -44,18 +60,19 @@ class RouteKeeper:
         self._events = events
         self._hostname = hostname
         self._open: set[str] = set()
-        self._seen: dict[str, str] = {}
+        self._seen: dict[str, Seen] = {}
         self._told: dict[str, Route] = {}
         self._unconfirmed: dict[str, Event[Route]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def upstream(self, label: str) -> Upstream | None:
         """Return where requests for ``label`` go now, None while they may not."""
-        claim = self._table.owner(label)
-        return claim.upstream if claim else None
+        return self._table.upstream(label)
 
     async def boot(self) -> None:
         """Rebuild table, gates and map from the newest observations, and tell what changed meanwhile.
+
+        What the edge served before goes on where the log knows nothing of it: the log may have been lost.
 
         Raises:
             TransientError: bus or edge did not do their part now.
@@ -63,16 +80,85 @@ class RouteKeeper:
         observed = await self._events.snapshot(Topic.OBSERVED)
         self._told = {key: _route(event) for key, event in (await self._events.snapshot(Topic.ROUTE)).items()}
         for event in observed.values():
-            if refusal := self._take(event):
+            refusal, _ = self._take(event)
+            if refusal:
                 log.error("instance cannot be routed", instance_id=event.instance_id, error=str(refusal))
+        self._keep_unknown(observed)
+        await self._serve()
+        await self._follow(observed)
+        log.info("routes rebuilt", instances=len(observed), open=len(self._open), kept=len(self._table.kept))
+
+    async def rebuild(self) -> RebuildReport:
+        """Drop the table, and make table, map and gates again from the log alone, while the old ones are served.
+
+        Raises:
+            RefusedError: the log knows nothing of many routes that are served.
+            TransientError: bus or edge did not do their part now.
+        """
+        begun = time.perf_counter()
+        before = await self._digest()
+        served = {label for label in self._table.labels() if self.upstream(label)}
+        observed = await self._events.snapshot(Topic.OBSERVED)
+        check_loss(observed, served)
+        claims = await asyncio.to_thread(claims_of, observed)
+        # No await until the exchange is done: whoever reads the table finds the old one or the new one.
+        catch_up(claims, observed, self._seen, self._table)
+        self._table.replace(claims)
+        await self._serve()
+        await self._follow(observed)
+        after, entries, seconds = await self._digest(), len(self._table.labels()), time.perf_counter() - begun
+        log.info("routes rebuilt from the log", routes=entries, equal=before == after)
+        return RebuildReport(before=before, after=after, entries=entries, seconds=seconds)
+
+    async def renew(self) -> None:
+        """Tell again of every route whose observation comes again: the log that held what was told was lost.
+
+        Raises:
+            TransientError: bus or edge did not do their part now.
+        """
+        self._told.clear()
+        self._seen.clear()
+        await self.resync()
+
+    async def foresee(self, instance_id: str) -> list[Effect]:
+        """Return what following the newest observation of an instance would do now, and do nothing.
+
+        Raises:
+            TransientError: the bus did not answer.
+        """
+        event = await self._newest(instance_id, None)
+        if event is None:
+            return []
+        try:
+            claim = claim_of(event.data)
+        except UnroutableError as error:
+            return [Effect(instance_id=instance_id, action="set event aside", detail=str(error))]
+        effects, table = [], self._table
+        if claim != table.get(instance_id) or event.data.subdomain in table.kept:
+            table = table.copy()
+            touched = table.put(instance_id, claim) | table.forget(event.data.subdomain)
+            effects = changes(instance_id, self._table, table, sorted(touched))
+        route, told = self._route_of(event.data, table), self._told.get(instance_id)
+        if route.active if told is None else not _same(told, route):
+            detail = f"{route.hostname} {'leads to ' + str(route.upstream) if route.active else 'is closed'}"
+            effects.append(Effect(instance_id=instance_id, action="publish route", detail=detail))
+        return effects
+
+    async def _serve(self) -> None:
         self.repair_gates()
         await self._publisher.settled()
         self.repair_gates()
-        for event in observed.values():
-            await self._tell(_observed(event))
-        for instance_id in self._told.keys() - observed.keys():
-            await self._tell_gone(instance_id)
-        log.info("routes rebuilt", instances=len(observed), open=len(self._open))
+        KEPT.set(len(self._table.kept))
+
+    def _keep_unknown(self, observed: Observations) -> None:
+        served = self._edge.served.routes if self._edge.served else {}
+        self._table.keep(unknown_lines(observed, served, self._edge.open_gates()))
+        if kept := len(self._table.kept):
+            log.error("routes that the log does not know go on: have the API resync, then rebuild", routes=kept)
+
+    async def _digest(self) -> str:
+        intact = await self._edge.intact()
+        return await asyncio.to_thread(digest_of, self._table.routes(), self._edge.open_gates(), intact=intact)
 
     async def resync(self) -> None:
         """Catch up with observations whose events never came, and with routes that could not be told.
@@ -80,9 +166,15 @@ class RouteKeeper:
         Raises:
             TransientError: bus or edge did not do their part now.
         """
-        for instance_id, event in (await self._events.snapshot(Topic.OBSERVED)).items():
-            if self._seen.get(instance_id) != event.id or self._untold(_observed(event)):
-                await self.refresh(instance_id)
+        await self._follow(await self._events.snapshot(Topic.OBSERVED))
+
+    async def _follow(self, observed: Observations) -> None:
+        for instance_id, event in observed.items():
+            if self._seen.get(instance_id) != Seen.of(event) or self._untold(observation(event)):
+                with contextlib.suppress(UnroutableError):  # its event is set aside
+                    await self.refresh(instance_id)
+        for instance_id in self._told.keys() - observed.keys():
+            await self._tell_gone(instance_id)
 
     async def refresh(self, instance_id: str, *, hint: Event[Observed] | None = None, cascade: bool = True) -> None:
         """Follow the newest observation of one instance; ``hint`` stands in if that one is unreadable.
@@ -98,11 +190,9 @@ class RouteKeeper:
                 return
             attributes = {"clawstead.instance": instance_id, "clawstead.phase": observed.data.phase.value}
             with tracer.start_as_current_span("route.follow", attributes=attributes):
-                before = self._table.get(instance_id)
-                refusal = self._take(observed)
-                after = self._table.get(instance_id)
-                labels = {claim.label for claim in (before, after) if claim}
-                for label in labels:
+                refusal, labels = self._take(observed)
+                # What may no longer be reached first: another may have its upstream now.
+                for label in sorted(labels, key=lambda label: self.upstream(label) is not None):
                     await self._settle(label)
                 await self._tell(observed.data)
         if cascade:
@@ -128,18 +218,19 @@ class RouteKeeper:
         upstream = self.upstream(label)
         return upstream is not None and not self._publisher.leads_elsewhere(label, upstream)
 
-    def _take(self, event: Event[Any]) -> UnroutableError | None:
-        self._seen[event.instance_id] = event.id
+    def _take(self, event: Event[Any]) -> tuple[UnroutableError | None, set[str]]:
+        self._seen[event.instance_id] = Seen.of(event)
         try:
-            claim, refusal = claim_of(_observed(event)), None
+            claim, refusal = claim_of(observation(event)), None
         except UnroutableError as error:
             claim, refusal = None, error
-        self._table.put(event.instance_id, claim)
-        return refusal
+        touched = self._table.put(event.instance_id, claim)
+        return refusal, touched | self._table.forget(observation(event).subdomain)
 
     async def _settle(self, label: str) -> None:
         if not self._may_open(label):
-            self._close(label)
+            self._edge.close_gate(label)
+            self._open.discard(label)
         self._publisher.wake()
         claim = self._table.owner(label)
         if claim is None or claim.upstream is None:
@@ -154,10 +245,6 @@ class RouteKeeper:
         self._edge.open_gate(label)
         self._open.add(label)
 
-    def _close(self, label: str) -> None:
-        self._edge.close_gate(label)
-        self._open.discard(label)
-
     async def _newest(self, instance_id: str, hint: Event[Observed] | None) -> Event[Observed] | None:
         try:
             return await self._events.newest(Topic.OBSERVED, instance_id)  # type: ignore[return-value]
@@ -170,7 +257,8 @@ class RouteKeeper:
             await self._publish(self._route_of(observed))
 
     async def _tell_gone(self, instance_id: str) -> None:
-        if self._told[instance_id].active:
+        served = self.upstream(self._told[instance_id].hostname.partition(".")[0])
+        if self._told[instance_id].active and served is None:
             await self._publish(self._told[instance_id].model_copy(update={"active": False, "upstream": None}))
 
     def _untold(self, observed: Observed) -> bool:
@@ -188,10 +276,11 @@ class RouteKeeper:
         self._told[route.instance_id] = event.data
         log.info("route changed", instance_id=route.instance_id, hostname=route.hostname, active=route.active)
 
-    def _route_of(self, observed: Observed) -> Route:
-        claim = self._table.get(observed.instance_id)
-        owned = claim is not None and self._table.owner(claim.label) is claim
-        upstream = claim.upstream if claim and owned and claim.label in self._open else None
+    def _route_of(self, observed: Observed, table: RouteTable | None = None) -> Route:
+        foreseen, table = table is not None and table is not self._table, table or self._table
+        claim = table.get(observed.instance_id)
+        owned = claim is not None and table.owner(claim.label) is claim
+        upstream = claim.upstream if claim and owned and (foreseen or claim.label in self._open) else None
         return Route(
             instance_id=observed.instance_id,
             generation=observed.generation,
@@ -204,11 +293,6 @@ class RouteKeeper:
 
 def _same(one: Route, other: Route) -> bool:
     return one.model_copy(update={"map_generation": other.map_generation}) == other
-
-
-def _observed(event: Event[Any]) -> Observed:
-    assert isinstance(event.data, Observed)
-    return event.data
 
 
 def _route(event: Event[Any]) -> Route:

@@ -4,6 +4,7 @@ An instance's claim follows from its newest observation alone, so duplicates and
 """
 
 from collections import defaultdict
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from clawstead_proxy_sync.nginx_map import Closed, Target, Upstream, check_label
@@ -55,12 +56,37 @@ def claim_of(observed: Observed) -> Claim | None:
     return Claim(observed, Upstream(observed.host, observed.port), ready=observed.phase is Phase.RUNNING)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A line of an earlier table about a name of which the log knows nothing: the log may have lost it."""
+
+    target: Target
+    ready: bool
+
+    @property
+    def upstream(self) -> Upstream | None:
+        """Where requests go, None while they may not."""
+        return self.target if self.ready and isinstance(self.target, Upstream) else None
+
+
 class RouteTable:
-    """The claims of all instances, by instance and by name."""
+    """The claims of all instances, by instance and by name, and what is kept of an earlier table."""
 
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}
         self._by_label: defaultdict[str, set[str]] = defaultdict(set)
+        self._kept: dict[str, Kept] = {}
+        self._kept_at: dict[Upstream, str] = {}
+
+    @property
+    def instances(self) -> Set[str]:
+        """The instances that claim something."""
+        return self._claims.keys()
+
+    @property
+    def kept(self) -> Set[str]:
+        """The names that are kept of an earlier table."""
+        return self._kept.keys()
 
     def get(self, instance_id: str) -> Claim | None:
         """Return an instance's claim, None if it has none."""
@@ -78,7 +104,44 @@ class RouteTable:
             touched.add(claim.label)
             self._claims[instance_id] = claim
             self._by_label[claim.label].add(instance_id)
+            touched |= self._give_way(claim)
         return touched
+
+    def replace(self, claims: Mapping[str, Claim]) -> None:
+        """Replace everything at once by the claims of all instances."""
+        self._claims.clear()
+        self._by_label.clear()
+        self._kept.clear()
+        self._kept_at.clear()
+        for instance_id, claim in claims.items():
+            self.put(instance_id, claim)
+
+    def keep(self, lines: Mapping[str, Kept]) -> None:
+        """Keep lines of an earlier table, except those whose name or upstream an instance has."""
+        taken = {claim.target for claim in self._claims.values()}
+        for label, kept in lines.items():
+            upstream = kept.target if isinstance(kept.target, Upstream) else None
+            if label in self._by_label or upstream in taken:
+                continue
+            self._kept[label] = kept
+            if upstream:
+                self._kept_at[upstream] = label
+
+    def forget(self, label: str) -> set[str]:
+        """Drop what is kept of a name, now that the log tells of it; return the labels whose route that changes."""
+        kept = self._kept.pop(label, None)
+        if kept is None:
+            return set()
+        if isinstance(kept.target, Upstream):
+            self._kept_at.pop(kept.target, None)
+        return {label}
+
+    def copy(self) -> "RouteTable":
+        """Return a table of its own with the same content."""
+        table = RouteTable()
+        table.replace(self._claims)
+        table.keep(self._kept)
+        return table
 
     def claimants(self, label: str) -> set[str]:
         """Return the instances that claim ``label``."""
@@ -93,10 +156,21 @@ class RouteTable:
         claims = [self._claims[instance_id] for instance_id in sorted(self.claimants(label))]
         return min(claims, key=lambda claim: claim.observed.phase is Phase.DELETING, default=None)
 
+    def upstream(self, label: str) -> Upstream | None:
+        """Return where requests for ``label`` go now, None while they may not."""
+        found = self.owner(label) or self._kept.get(label)
+        return found.upstream if found else None
+
     def labels(self) -> list[str]:
-        """Return every label that is claimed."""
-        return list(self._by_label)
+        """Return every label that leads somewhere."""
+        return [*self._by_label, *self._kept]
 
     def routes(self) -> dict[str, Target]:
         """Return the whole table: where each name leads."""
-        return {label: claim.target for label in self._by_label if (claim := self.owner(label))}
+        claimed = {label: claim.target for label in self._by_label if (claim := self.owner(label))}
+        return {label: kept.target for label, kept in self._kept.items()} | claimed
+
+    def _give_way(self, claim: Claim) -> set[str]:
+        # A port that another instance has now must not be reached under a name of long ago.
+        there = self._kept_at.get(claim.target) if isinstance(claim.target, Upstream) else None
+        return self.forget(claim.label) | (self.forget(there) if there else set())

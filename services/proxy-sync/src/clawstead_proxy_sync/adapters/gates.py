@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from clawstead_proxy_sync.adapters.files import make_directory
+from clawstead_proxy_sync.adapters.layout import PASSABLE
 from clawstead_proxy_sync.nginx_map import check_label
 
 
@@ -14,7 +16,11 @@ class Gates:
     def open(self, label: str) -> None:
         """Make the gate of ``label``; already there is success."""
         check_label(label)
-        (self._directory / label).touch(mode=0o644)
+        if not self._directory.is_dir():
+            make_directory(self._directory, mode=PASSABLE)
+        gate = self._directory / label
+        if not gate.exists():
+            gate.touch(mode=0o644)
 
     def close(self, label: str) -> None:
         """Remove the gate of ``label``; already gone is success. Whatever else lies there may go too."""
@@ -24,4 +30,7 @@ class Gates:
 
     def all(self) -> set[str]:
         """Return the names of all files in the folder, labels or not."""
-        return {entry.name for entry in self._directory.iterdir() if not entry.is_dir()}
+        try:
+            return {entry.name for entry in self._directory.iterdir() if not entry.is_dir()}
+        except FileNotFoundError:
+            return set()

@@ -40,6 +40,7 @@ class LocalAuthority:
         self._authority_key = directory / "ca.key"
         self._site = directory / "site.pem"
         self._facts = directory / "site.json"
+        self._issued = False
 
     async def current(self) -> Certificate:
         """See ``CertificateSource.current``."""
@@ -47,10 +48,12 @@ class LocalAuthority:
 
     def _current(self) -> Certificate:
         if certificate := self._valid():
+            self._issued = True
             return certificate
         make_directory(self._directory, mode=0o755)
         self._issue()
         if certificate := self._valid():
+            self._issued = True
             log.info("certificate issued", domain=self._domain, expires_at=certificate.expires_at.isoformat())
             return certificate
         raise OSError(f"the certificate in {self._directory} cannot be read back")
@@ -71,6 +74,8 @@ class LocalAuthority:
         from clawstead_proxy_sync.adapters import signing  # noqa: PLC0415 - see there
 
         authority = self._stored_authority()
+        if authority is None and (self._issued or self._site.exists()):
+            log.error("the certificate authority was lost: users must trust the new one", path=str(self._authority))
         if authority is None or not signing.signs_for(authority, self._domain):
             authority = signing.make_authority(self._domain)
             write_atomically(self._authority_key, authority.key_pem, mode=_SECRET)

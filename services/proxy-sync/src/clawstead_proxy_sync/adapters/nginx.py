@@ -143,6 +143,8 @@ class NginxEdge:
             EdgeUnavailableError: nginx did not take it over in time.
         """
         async with self._changing:
+            if config == self._config:
+                return
             before = self._config
             self._use(config)
             if not self._up.is_set() or self._served is None:
@@ -150,10 +152,23 @@ class NginxEdge:
             await asyncio.to_thread(self._store.repair)
             try:
                 await self._store_config()
-            except EdgeRefusedError:
+                await self._daemon.reload(self._wanted(self._served))
+            except (EdgeRefusedError, EdgeUnavailableError):
                 self._use(before)
                 raise
-            await self._daemon.reload(self._wanted(self._served))
+
+    async def repair(self) -> None:
+        """See ``Edge.repair``."""
+        async with self._changing:
+            if not self._up.is_set():
+                return
+            await asyncio.to_thread(self._layout.prepare, self._pages)
+            await asyncio.to_thread(self._store.repair)
+            await self._store_config()
+            if not self._layout.socket.exists():
+                # Nobody can ask any more what is served, and only a fresh nginx makes another.
+                log.error("the status socket of nginx is gone, so it is started again")
+                await self._daemon.end()
 
     async def intact(self) -> bool:
         """See ``Edge.intact``."""
