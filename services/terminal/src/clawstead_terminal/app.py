@@ -7,6 +7,7 @@ import structlog
 
 from clawstead_shared.errors import TransientError
 from clawstead_terminal.adapters.docker_exec import DockerExec
+from clawstead_terminal.adapters.docker_logs import DockerLogs
 from clawstead_terminal.adapters.engine import Engine
 from clawstead_terminal.adapters.journal import Journal
 from clawstead_terminal.adapters.vault import KeyValueVault
@@ -15,6 +16,7 @@ from clawstead_terminal.custody import Custody
 from clawstead_terminal.errors import Close
 from clawstead_terminal.gateway import Gateway, Rules
 from clawstead_terminal.pump import Patience
+from clawstead_terminal.requests import Requests
 from clawstead_terminal.sessions import Outcome, Sessions
 from clawstead_terminal.settings import TerminalSettings
 from clawstead_terminal.subscribers import recheck, watch_observations
@@ -30,7 +32,9 @@ async def run(service: "Service", settings: TerminalSettings) -> None:
     """Serve terminals until cancelled."""
     bus = service.bus
     sessions = Sessions()
-    containers = DockerExec(Engine(settings.docker_socket))
+    engine = Engine(settings.docker_socket)
+    containers = DockerExec(engine)
+    Requests(bus, DockerLogs(engine, settings.installation), sessions).answer(bus.control)
     custody = Custody(Journal(settings.data_dir / "terminal" / "sessions"), containers, bus, sessions)
     gateway = Gateway(
         bus=bus,

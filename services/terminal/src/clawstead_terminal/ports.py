@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from clawstead_shared.control import InstanceLogs
 from clawstead_shared.messaging import EventReader, EventSink
 from clawstead_terminal.protocol import Size
 from clawstead_terminal.records import SessionRecord
@@ -92,6 +93,19 @@ class Containers(Protocol):
 
         Raises:
             EngineError: the engine did not answer, or something survived.
+        """
+        ...
+
+
+class Output(Protocol):
+    """What the instances' containers wrote."""
+
+    async def tail(self, container_id: str, instance_id: str, lines: int) -> InstanceLogs:
+        """Return the newest lines, safe to show; fewer where they are too long for one answer.
+
+        Raises:
+            GoneError: there is no such container, or it is not that instance's.
+            EngineError: the engine refused or did not answer in time.
         """
         ...
 

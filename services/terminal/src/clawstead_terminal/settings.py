@@ -16,6 +16,8 @@ class TerminalSettings(ServiceSettings, EdgeSettings):
     terminal_port: int = Field(default=8704, ge=0, le=65535)
     terminal_ws_port: int = Field(default=8710, ge=0, le=65535)
     docker_socket: Path = Path("/var/run/docker.sock")
+    installation: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    """Name of the installation, when it was given one: output is read of containers that carry it, and no others."""
 
     terminal_allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins, beside the platform's own, whose pages may open terminals; comma-separated."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from clawstead_terminal.adapters.engine import Engine, RawStream
 from clawstead_terminal.errors import EngineError, GoneError
+from clawstead_terminal.frames import STDOUT, Demultiplexer
 from clawstead_terminal.protocol import Size
 
 INSTANCE_LABEL = "ing.clawstead.instance"
@@ -28,8 +29,6 @@ _REAP_SECONDS = 5.0
 _REAP_TRIES = 8
 _REAP_PAUSE_SECONDS = 0.1
 _OUTPUT_BYTES = 256 * 1024
-_FRAME_HEADER = 8
-_STDOUT = 1
 _EXIT_LOOKS = 20
 _EXIT_LOOK_SECONDS = 0.05
 
@@ -108,7 +107,7 @@ class DockerExec:
         await self._run(container_id, command)
 
     async def _require_ours(self, container_id: str, instance_id: str) -> None:
-        container = await self._engine.call("GET", f"{_container_path(container_id)}/json")
+        container = await self._engine.call("GET", f"{container_path(container_id)}/json")
         if (container["Config"].get("Labels") or {}).get(INSTANCE_LABEL) != instance_id:
             raise GoneError("the container is not the instance's")
         if not container["State"]["Running"]:
@@ -116,7 +115,7 @@ class DockerExec:
 
     async def _create(self, container_id: str, command: Sequence[str], **options: Any) -> str:
         body = {"Cmd": list(command), "AttachStdout": True, "AttachStderr": True, **options}
-        created = await self._engine.call("POST", f"{_container_path(container_id)}/exec", body)
+        created = await self._engine.call("POST", f"{container_path(container_id)}/exec", body)
         return str(created["Id"])
 
     async def _run(self, container_id: str, command: Sequence[str], **options: Any) -> str:
@@ -147,23 +146,20 @@ async def _exit_code(engine: Engine, exec_id: str) -> int | None:
 
 
 async def _stdout_of(stream: RawStream) -> bytes:
-    # Without a TTY the engine puts before each piece: its channel, three zeros, its length (big-endian).
-    pending, output = bytearray(), bytearray()
+    frames, output = Demultiplexer(), bytearray()
     while data := await stream.read():
-        pending += data
-        while len(pending) >= _FRAME_HEADER:
-            end = _FRAME_HEADER + int.from_bytes(pending[4:_FRAME_HEADER], "big")
-            if len(pending) < end:
-                break
-            if pending[0] == _STDOUT:
-                output += pending[_FRAME_HEADER:end]
-            del pending[:end]
-        if len(output) + len(pending) > _OUTPUT_BYTES:
+        output += b"".join(content for channel, content in frames.feed(data) if channel == STDOUT)
+        if len(output) + frames.pending > _OUTPUT_BYTES:
             raise EngineError("the command wrote too much")
     return bytes(output)
 
 
-def _container_path(container_id: str) -> str:
+def container_path(container_id: str) -> str:
+    """Return where the engine's API has a container.
+
+    Raises:
+        GoneError: that cannot be the id of one.
+    """
     if not _CONTAINER_ID.fullmatch(container_id):
         raise GoneError(f"not a container id: {container_id!r}")
     return f"/containers/{container_id}"

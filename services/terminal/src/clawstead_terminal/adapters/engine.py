@@ -7,7 +7,7 @@ slowly holds the program up instead of filling our memory (numbers.md, section 5
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from clawstead_terminal.errors import EngineError, GoneError
 CALL_SECONDS = 10.0
 _READ_BYTES = 64 * 1024
 _BODY_BYTES = 8 * 1024 * 1024
+_ENDS = (h11.EndOfMessage, h11.ConnectionClosed)
 _GONE = frozenset({404, 409})
 """No such container, or it does not run."""
 
@@ -75,6 +76,25 @@ class Engine:
         _check(response, data)
         return json.loads(data) if data.strip() else None
 
+    async def feed(self, path: str, take: Callable[[bytes], None], *, timeout: float = CALL_SECONDS) -> None:
+        """Make one GET request and hand its answer to ``take`` piece by piece, keeping none of it.
+
+        Raises:
+            GoneError: the container is not there.
+            EngineError: the engine refused, or did not end its answer in time.
+        """
+        async with _deadline(timeout):
+            reader, writer = await asyncio.open_unix_connection(self._socket)
+            try:
+                connection, response = await _ask(reader, writer, "GET", path, None)
+                if response.status_code >= 400:  # noqa: PLR2004
+                    _check(response, await _read_body(connection, reader))
+                while not isinstance(event := await _next_event(connection, reader), _ENDS):
+                    if isinstance(event, h11.Data):
+                        take(bytes(event.data))
+            finally:
+                writer.transport.abort()
+
     async def upgrade(self, path: str, body: Any, *, timeout: float = CALL_SECONDS) -> RawStream:
         """Make one request that turns its connection into a raw stream.
 
@@ -128,7 +148,7 @@ async def _read_body(connection: h11.Connection, reader: asyncio.StreamReader) -
             body += event.data
             if len(body) > _BODY_BYTES:
                 raise EngineError("the engine's answer is too long")
-        elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
+        elif isinstance(event, _ENDS):
             return bytes(body)
 
 
