@@ -17,16 +17,14 @@ def ensure_seeds(directory: Path) -> dict[str, str]:
     """Make the seeds that are missing; return every user's public key by name.
 
     Raises:
-        CommandError: a file is there already that holds no seed, or others may read it.
+        CommandError: a file is there already that holds no seed, or others may read it; or none can be made.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory.chmod(0o700)
-    return {user.name: public_key(_ensure(seed_path(directory, user.name))) for user in bus_users()}
-
-
-def seed_path(directory: Path, user: str) -> Path:
-    """Return where ``user``'s seed is."""
-    return directory / f"{user}.nk"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        return {user.name: public_key(_ensure(directory / f"{user.name}.nk")) for user in bus_users()}
+    except OSError as error:
+        raise CommandError(f"the keys of the NATS users cannot be written to {directory}: {error.strerror}") from error
 
 
 def _ensure(path: Path) -> str:
@@ -45,7 +43,7 @@ def _write(path: Path, seed: bytes) -> None:
     """Whole or not at all: a seed that is half there after a crash would keep its service out."""
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(seed)
         file.flush()
         os.fsync(file.fileno())

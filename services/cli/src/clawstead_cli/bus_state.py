@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from clawstead_cli.adapters.jetstream import connected_client, jetstream_of
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.nats_errors import explained
+from clawstead_cli.settings import BusAddress
 from clawstead_shared.messaging.log import EVERYTHING, Log
 from clawstead_shared.notices import Notice
 from clawstead_shared.streams import (
@@ -80,14 +81,14 @@ class BusState:
         return sum(consumer.dead_letters for consumer in self.consumers)
 
 
-async def look(url: str, deadline: Deadline) -> BusState:
+async def look(bus: BusAddress, deadline: Deadline) -> BusState:
     """Connect to the bus and look at all of it.
 
     Raises:
         UnreachableError: NATS does not answer.
         CommandError: NATS refused.
     """
-    async with connected_client(url, deadline) as client:
+    async with connected_client(bus, deadline) as client:
         with explained():
             return BusState(await stream_states(client), await consumer_states(client), await recent_notices(client))
 

@@ -144,16 +144,19 @@ def _keeper() -> BusUser:
     """Declares everything, copies what was given up, tells what it found; deletes nothing, reads no bucket."""
     logs = (STATE_STREAM, ADVISORY_STREAM, DEAD_LETTER_STREAM)
     declaring = [
-        f"{_API}.{verb}.{name}"
-        for name in _STREAM_NAMES
-        for verb in ("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE")
+        f"{_API}.{verb}.{name}" for name in _STREAM_NAMES for verb in ("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE")
     ]
     return BusUser(
         KEEPER,
         sends=(
             *declaring,
-            *(f"{_API}.{verb}.{STATE_STREAM}.>" for verb in ("CONSUMER.INFO", "CONSUMER.CREATE")),
-            f"{_API}.CONSUMER.DURABLE.CREATE.{STATE_STREAM}.*",
+            *(
+                f"{_API}.{verb}.{name}.>"
+                for name in (STATE_STREAM, ADVISORY_STREAM)
+                for verb in ("CONSUMER.INFO", "CONSUMER.CREATE", "CONSUMER.DURABLE.CREATE")
+            ),
+            f"{_API}.CONSUMER.MSG.NEXT.{ADVISORY_STREAM}.{KEEPER}",
+            f"$JS.ACK.{ADVISORY_STREAM}.{KEEPER}.>",
             *(f"{_API}.STREAM.MSG.GET.{name}" for name in logs),
             *(f"{_API}.DIRECT.GET.{name}" for name in logs),
             *(f"{_API}.DIRECT.GET.{name}.>" for name in logs),

@@ -19,6 +19,8 @@ from clawstead_cli import preflight
 from clawstead_cli.adapters import process_table, readyz
 from clawstead_cli.adapters.api_program import ApiProgram
 from clawstead_cli.adapters.supervisord import ProcessInfo, Supervisord
+from clawstead_cli.bus_seeds import ensure_seeds
+from clawstead_cli.bus_store import adopt_store
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.errors import CommandError
 from clawstead_cli.log_files import last_lines
@@ -172,7 +174,10 @@ class Platform:
 
     def _launch(self, deadline: Deadline) -> None:
         settings = self._settings
-        (settings.nats_dir / "nats.conf").write_text(nats_conf(settings))
+        if settings.embedded_nats:
+            keys = ensure_seeds(settings.seeds_dir)
+            adopt_store(settings.nats_dir)
+            (settings.nats_dir / "nats.conf").write_text(nats_conf(settings, keys))
         open_files = min(_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         text = supervisord_conf(settings, programs(settings), open_files=open_files)
         self._supervisord.config_file.write_text(text)
@@ -185,7 +190,7 @@ class Platform:
             if info.name == NATS:
                 self._supervisord.start(info)
         progress.waiting("nats")
-        asyncio.run(apply_streams(self._settings.bus_url, deadline))
+        asyncio.run(apply_streams(self._settings.bus, deadline))
         progress.done("nats is up, streams are declared")
         progress.waiting("the database")
         self._api.migrate()

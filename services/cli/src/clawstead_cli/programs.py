@@ -8,6 +8,7 @@ from pathlib import Path
 from clawstead_cli.settings import Settings
 
 NATS = "nats"
+SEED_VARIABLE = "CLAWSTEAD_NATS_SEED_FILE"
 MARK = "CLAWSTEAD_SUPERVISED"
 """Set for every process we start, to its data directory: how what a killed supervisor left behind is found."""
 
@@ -62,6 +63,8 @@ class Program:
     command: tuple[str, ...]
     hidden: tuple[str, ...] = ()
     """Variables of the supervisor's environment that this program must not see."""
+    seed_file: Path | None = None
+    """Who it is on the bus, if it has a key of its own there."""
 
 
 def programs(settings: Settings) -> list[Program]:
@@ -71,13 +74,16 @@ def programs(settings: Settings) -> list[Program]:
             service.value,
             (str(settings.bin_dir / f"clawstead-{service}"),),
             hidden=tuple(name for name, readers in _SECRET_READERS.items() if service not in readers),
+            seed_file=None if settings.nats_seed_file else settings.seed_of(service),
         )
         for service in Service
     ]
     if not settings.embedded_nats:
         return services
     config = str(settings.nats_dir / "nats.conf")
-    nats = Program(NATS, (str(settings.bin_dir / "nats-server"), "-c", config), hidden=tuple(_SECRET_READERS))
+    nats = Program(
+        NATS, (str(settings.bin_dir / "nats-server"), "-c", config), hidden=(*_SECRET_READERS, SEED_VARIABLE)
+    )
     return [nats, *services]
 
 

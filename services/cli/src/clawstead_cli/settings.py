@@ -1,7 +1,9 @@
 """The operator's settings: the variables the services read too, so that ``clawstead`` can start and find them."""
 
+import os
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -17,6 +19,15 @@ _SOCKET_PATH_BYTES = 90
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
+@dataclass(frozen=True, slots=True)
+class BusAddress:
+    """Where NATS is, and who we are there."""
+
+    url: str
+    seed_file: Path | None = None
+    """None for a server that lets in anybody, or knows us by the URL."""
+
+
 class Settings(EdgeSettings):
     """What ``clawstead`` itself reads from the environment, prefix ``CLAWSTEAD_``."""
 
@@ -28,6 +39,8 @@ class Settings(EdgeSettings):
     image: str = "openclaw:local"
     nats_url: str = ""
     """Empty for the embedded server on ``nats_port``."""
+    nats_seed_file: Path | None = None
+    """Who this command is on the bus; unset for the operator's own seed in the data directory, if there is one."""
     edge_addresses: str = ""
     """Where the edge listens, separated by commas; empty for everywhere."""
 
@@ -75,6 +88,16 @@ class Settings(EdgeSettings):
         return self.nats_url or f"nats://127.0.0.1:{self.nats_port}"
 
     @property
+    def bus(self) -> BusAddress:
+        """Where NATS is, and who the operator is there."""
+        return BusAddress(self.bus_url, self.nats_seed_file or self.seed_of("operator"))
+
+    def seed_of(self, user: str) -> Path | None:
+        """Return the file with the seed of a user of the bus; None without one, or if the URL says who we are."""
+        path = self.seeds_dir / f"{user}.nk"
+        return path if urlsplit(self.bus_url).username is None and os.access(path, os.R_OK) else None
+
+    @property
     def embedded_nats(self) -> bool:
         """Whether this installation runs its own nats-server."""
         parts = urlsplit(self.bus_url)
@@ -104,6 +127,11 @@ class Settings(EdgeSettings):
     def nats_dir(self) -> Path:
         """The embedded server's configuration and store."""
         return self.data_dir / "nats"
+
+    @property
+    def seeds_dir(self) -> Path:
+        """One file per user of the bus."""
+        return self.nats_dir / "seeds"
 
     @property
     def ca_file(self) -> Path:

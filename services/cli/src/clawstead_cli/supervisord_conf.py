@@ -8,7 +8,7 @@ import io
 import shlex
 from configparser import RawConfigParser
 
-from clawstead_cli.programs import NATS, Program
+from clawstead_cli.programs import NATS, SEED_VARIABLE, Program
 from clawstead_cli.settings import Settings
 
 SERVICES_GROUP = "services"
@@ -71,8 +71,11 @@ def _section(settings: Settings, program: Program) -> dict[str, str]:
         "stdout_logfile_backups": str(LOG_BACKUPS),
         "redirect_stderr": "true",
     }
-    if program.hidden:
-        section["environment"] = ",".join(f'{name}=""' for name in program.hidden)
+    variables = dict.fromkeys(program.hidden, "")
+    if program.seed_file:
+        variables[SEED_VARIABLE] = str(program.seed_file)
+    if variables:
+        section["environment"] = ",".join(f'{name}="{_escaped(value)}"' for name, value in variables.items())
     return section
 
 

@@ -6,9 +6,11 @@ from dataclasses import asdict
 import typer
 from rich.table import Table
 
+from clawstead_cli.bus_accounts import bus_accounts
+from clawstead_cli.bus_seeds import ensure_seeds
 from clawstead_cli.bus_state import ConsumerState, StreamState, look
 from clawstead_cli.commands.options import AsJson, Timeout
-from clawstead_cli.console import stdout
+from clawstead_cli.console import stderr, stdout
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.durations import duration
 from clawstead_cli.settings import Settings
@@ -26,7 +28,7 @@ def apply(as_json: AsJson = False, timeout: Timeout = 30) -> None:
     Running it again changes nothing; what was altered by hand is put back, and what is stored is kept. Waits
     for the server. Run it before the services of a new version start.
     """
-    changes = asyncio.run(apply_streams(Settings.load().bus_url, Deadline.after(timeout)))
+    changes = asyncio.run(apply_streams(Settings.load().bus, Deadline.after(timeout)))
     if as_json:
         stdout.print_json(data=[asdict(change) for change in changes])
         return
@@ -40,7 +42,7 @@ def apply(as_json: AsJson = False, timeout: Timeout = 30) -> None:
 @streams.command()
 def show(as_json: AsJson = False, timeout: Timeout = 10) -> None:
     """Show how full the streams are, how far the consumers are behind, and what each gave up."""
-    found = asyncio.run(look(Settings.load().bus_url, Deadline.after(timeout)))
+    found = asyncio.run(look(Settings.load().bus, Deadline.after(timeout)))
     if as_json:
         stdout.print_json(
             data={
@@ -53,6 +55,23 @@ def show(as_json: AsJson = False, timeout: Timeout = 10) -> None:
     stdout.print(_stream_table(found.streams))
     stdout.print()
     stdout.print(_consumer_table(found.consumers))
+
+
+@streams.command()
+def users(as_json: AsJson = False) -> None:
+    """Print the users of the bus, as a server of your own has to know them: keys, accounts, permissions.
+
+    For a NATS server that `clawstead up` does not start itself; include the text in its configuration. It holds
+    public keys only. The secret halves are made the first time, in nats/seeds of the data directory, one file per
+    user; from then on the platform and this command use them.
+    """
+    settings = Settings.load()
+    keys = ensure_seeds(settings.seeds_dir)
+    if as_json:
+        stdout.print_json(data={"seeds": str(settings.seeds_dir), "keys": keys, "accounts": bus_accounts(keys)})
+        return
+    stdout.print(bus_accounts(keys), markup=False, highlight=False, soft_wrap=True, end="")
+    stderr.print(f"seeds are in {settings.seeds_dir}")
 
 
 def _stream_table(found: list[StreamState]) -> Table:
