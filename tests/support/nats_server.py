@@ -16,6 +16,10 @@ class NatsServer:
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
+        self.config = (
+            f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{directory}", sync_interval: always }}\n'
+        )
+        """What the next start is told."""
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -26,9 +30,7 @@ class NatsServer:
     def start(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         config = self._directory / "nats.conf"
-        config.write_text(
-            f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{self._directory}", sync_interval: always }}\n'
-        )
+        config.write_text(self.config)
         binary = Path(sys.executable).with_name("nats-server")
         executable = str(binary) if binary.exists() else shutil.which("nats-server")
         assert executable, "nats-server is not installed: run make setup"

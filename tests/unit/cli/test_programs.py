@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from clawstead_cli.bus_users import bus_users
 from clawstead_cli.nats_conf import MAX_FILE_STORE_BYTES, nats_conf
 from clawstead_cli.programs import MARK, environment, listeners, programs
 from clawstead_cli.settings import Settings
@@ -59,8 +60,9 @@ def test_only_the_edge_listens_beyond_loopback(settings: Settings) -> None:
 
 def test_the_bus_is_started_first_with_durable_acknowledgements(settings: Settings) -> None:
     assert programs(settings)[0].name == "nats"
-    assert "sync_interval: always" in nats_conf(settings)
-    assert f'listen: "127.0.0.1:{settings.nats_port}"' in nats_conf(settings)
+    text = nats_conf(settings, {user.name: "U" for user in bus_users()})
+    assert "sync_interval: always" in text
+    assert f'listen: "127.0.0.1:{settings.nats_port}"' in text
 
 
 def test_the_store_has_room_for_every_reservation() -> None:

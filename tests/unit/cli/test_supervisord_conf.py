@@ -2,9 +2,11 @@
 
 from configparser import ConfigParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clawstead_cli.bus_seeds import ensure_seeds
 from clawstead_cli.programs import Service, programs
 from clawstead_cli.settings import Settings
 from clawstead_cli.supervisord_conf import STOP_SECONDS, supervisord_conf
@@ -47,7 +49,30 @@ def test_secrets_reach_only_the_programs_that_need_them(settings: Settings) -> N
     seen = {"api": {"CLAWSTEAD_ADMIN_TOKEN", "CLAWSTEAD_DATABASE_URL"}, "health": {"CLAWSTEAD_HEALTH_DATABASE_URL"}}
     for program in programs(settings):
         emptied = config[f"program:{program.name}"]["environment"].split(",")
-        assert {item.removesuffix('=""') for item in emptied} == secrets - seen.get(program.name, set())
+        assert {item.removesuffix('=""') for item in emptied} - {"CLAWSTEAD_NATS_SEED_FILE"} == secrets - seen.get(
+            program.name, set()
+        )
+
+
+def test_every_service_gets_its_own_key_and_the_server_none(settings: Settings) -> None:
+    ensure_seeds(settings.seeds_dir)
+    config = parsed(settings)
+    for service in Service:
+        own = f'CLAWSTEAD_NATS_SEED_FILE="{settings.seeds_dir / service}.nk"'
+        environment = config[f"program:{service}"]["environment"]
+        assert own in environment
+        assert environment.count(".nk") == 1
+    assert 'CLAWSTEAD_NATS_SEED_FILE=""' in config["program:nats"]["environment"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"nats_seed_file": Path("/etc/nats/all.nk")}, {"nats_url": "nats://user:secret@10.0.0.5:4222"}],
+)
+def test_what_the_operator_says_about_keys_holds_for_all(settings: Settings, changes: dict[str, Any]) -> None:
+    ensure_seeds(settings.seeds_dir)
+    config = parsed(settings.model_copy(update=changes))
+    assert all('CLAWSTEAD_NATS_SEED_FILE="/' not in section.get("environment", "") for section in config.values())
 
 
 def test_logs_are_rotated_files(settings: Settings) -> None:

@@ -9,7 +9,9 @@ from clawstead_cli.bus_users import BusUser, bus_users
 BUS_ACCOUNT = "CLAWSTEAD"
 """Owns the streams. On disk they lie in a directory of this name."""
 
-_MANY_ANSWERS = ("$JS.API.DIRECT.GET.", "$JS.API.CONSUMER.MSG.NEXT.")
+_API = "$JS.API.>"
+"""Let into a service's account as one. Without it the server answers there too, that the account has no JetStream,
+and now and then before the bus account does. What of it a service may ask for, its user's permissions say."""
 _ANSWER_WITHIN = "15m"
 """Above the longest that a service may take for what an operator asks; without it the server forgets after 2 min."""
 
@@ -49,30 +51,42 @@ def _user(user: BusUser, key: str) -> str:
 
 
 def _exports(services: Iterable[BusUser]) -> list[str]:
-    to: dict[tuple[str, str], list[str]] = defaultdict(list)
+    to: dict[str, list[str]] = defaultdict(list)
     for user in services:
-        for subject in user.sends:
-            to["service", subject].append(user.name)
-        for subject in user.hears:
-            to["stream", subject].append(user.name)
+        for subject in _let_in(user):
+            to[subject].append(user.name)
     return [
-        f"{{{kind}: {json.dumps(subject)}, accounts: {_array(names)}{_answers(subject)}}}"
-        for (kind, subject), names in to.items()
+        f"{{service: {json.dumps(subject)}, accounts: {_array(names)}{_answers(subject)}}}"
+        for subject, names in to.items()
     ]
 
 
+def _let_in(user: BusUser) -> list[str]:
+    return [_API, *(subject for subject in user.sends if not subject.startswith(_API[:-1]))]
+
+
 def _answers(subject: str) -> str:
-    return ", response_type: stream" if subject.startswith(_MANY_ANSWERS) else ""
+    # A pull and a read in pages have many answers.
+    return ", response_type: stream" if subject == _API else ""
 
 
-def _own_exports(user: BusUser, services: Iterable[BusUser]) -> list[str]:
-    asking = [other.name for other in services if any(question.whom == user.name for question in other.questions)]
+def _own_exports(user: BusUser, services: list[BusUser]) -> list[str]:
+    asking = [other.name for other in services if any(question.other == user.name for question in other.questions)]
     return _list(
         "exports",
         [
-            f"{{service: {json.dumps(subject)}, accounts: {_array([BUS_ACCOUNT, *asking])},"
-            f' response_threshold: "{_ANSWER_WITHIN}"}}'
-            for subject in user.answers
+            *(
+                f"{{service: {json.dumps(subject)}, accounts: {_array([BUS_ACCOUNT, *asking])},"
+                f' response_threshold: "{_ANSWER_WITHIN}"}}'
+                for subject in user.answers
+            ),
+            *(
+                # The bus account cannot pass it on: what was let in by one account is not let out to another.
+                f"{{stream: {json.dumps(heard.subject)}, accounts: {_array([other.name])}}}"
+                for other in services
+                for heard in other.hears
+                if heard.other == user.name
+            ),
         ],
     )
 
@@ -81,9 +95,9 @@ def _imports(user: BusUser) -> list[str]:
     return _list(
         "imports",
         [
-            *(_service_import(BUS_ACCOUNT, subject) for subject in user.sends),
-            *(f"{{stream: {{account: {BUS_ACCOUNT}, subject: {json.dumps(subject)}}}}}" for subject in user.hears),
-            *(_service_import(question.whom, question.subject) for question in user.questions),
+            *(_service_import(BUS_ACCOUNT, subject) for subject in _let_in(user)),
+            *(f"{{stream: {{account: {each.other}, subject: {json.dumps(each.subject)}}}}}" for each in user.hears),
+            *(_service_import(question.other, question.subject) for question in user.questions),
         ],
     )
 

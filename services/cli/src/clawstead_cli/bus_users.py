@@ -24,7 +24,9 @@ from clawstead_shared.streams import (
     TICKET_KEY,
     TICKETS_BUCKET,
     WRITERS,
+    Consumer,
 )
+from clawstead_shared.streams import KEEPER as KEEPER_CONSUMER
 from clawstead_shared.subjects import (
     CONTROL_ROOT,
     NOTICE_ROOT,
@@ -55,14 +57,14 @@ _LIVE_TOPICS = {"terminal": (Topic.OBSERVED,)}
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What a user may ask another one."""
+class Between:
+    """A subject that one user has to do with ``other``, without the bus account between them."""
 
-    whom: str
+    other: str
     subject: str
 
 
-_QUESTIONS = {"api": (Question("terminal", control_subject("terminal", Verb.LOGS)),)}
+_QUESTIONS = {"api": (Between("terminal", control_subject("terminal", Verb.LOGS)),)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,12 @@ class BusUser:
     name: str
     sends: tuple[str, ...]
     """What it may publish, which includes what it may ask of the server."""
-    hears: tuple[str, ...] = ()
-    """What it may subscribe to beside its answers."""
+    hears: tuple[Between, ...] = ()
+    """What it gets to hear as the other one publishes it."""
     answers: tuple[str, ...] = ()
     """Where it is asked by operators."""
-    questions: tuple[Question, ...] = ()
+    questions: tuple[Between, ...] = ()
+    """What it may ask the other one."""
     trusted: bool = False
 
     @property
@@ -87,20 +90,20 @@ class BusUser:
     @property
     def subscribe(self) -> tuple[str, ...]:
         """Every subject that it may listen to."""
-        return (f"{inbox_prefix(self.name)}.>", *self.hears, *self.answers)
+        return (f"{inbox_prefix(self.name)}.>", *(heard.subject for heard in self.hears), *self.answers)
 
 
 def bus_users() -> tuple[BusUser, ...]:
     """Return every user: one per service, the keeper of the bus, and the operator, who may do everything."""
     services = tuple(_service(name) for name in dict.fromkeys(WRITERS.values()))
-    return (*services, _keeper(), BusUser(OPERATOR, sends=(">",), hears=(">",), trusted=True))
+    return (*services, _keeper(), BusUser(OPERATOR, sends=(">",), hears=(Between(OPERATOR, ">"),), trusted=True))
 
 
 def _service(name: str) -> BusUser:
     return BusUser(
         name,
         sends=(*_topics(name), *_reading_the_log(), *_consuming(name), *_buckets(name)),
-        hears=tuple(all_of(topic) for topic in _LIVE_TOPICS.get(name, ())),
+        hears=tuple(Between(WRITERS[topic], all_of(topic)) for topic in _LIVE_TOPICS.get(name, ())),
         answers=(f"{CONTROL_ROOT}.{name}.*",),
         questions=_QUESTIONS.get(name, ()),
     )
@@ -141,29 +144,31 @@ def _buckets(name: str) -> list[str]:
 
 
 def _keeper() -> BusUser:
-    """Declares everything, copies what was given up, tells what it found; deletes nothing, reads no bucket."""
+    """Declares everything, copies what was given up, tells what it found; deletes nothing stored, reads no bucket."""
     logs = (STATE_STREAM, ADVISORY_STREAM, DEAD_LETTER_STREAM)
-    declaring = [
-        f"{_API}.{verb}.{name}" for name in _STREAM_NAMES for verb in ("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE")
-    ]
+    declared = (*CONSUMERS, KEEPER_CONSUMER)
     return BusUser(
         KEEPER,
         sends=(
-            *declaring,
             *(
-                f"{_API}.{verb}.{name}.>"
-                for name in (STATE_STREAM, ADVISORY_STREAM)
-                for verb in ("CONSUMER.INFO", "CONSUMER.CREATE", "CONSUMER.DURABLE.CREATE")
+                f"{_API}.{verb}.{name}"
+                for name in _STREAM_NAMES
+                for verb in ("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE")
             ),
-            f"{_API}.CONSUMER.MSG.NEXT.{ADVISORY_STREAM}.{KEEPER}",
-            f"$JS.ACK.{ADVISORY_STREAM}.{KEEPER}.>",
-            *(f"{_API}.STREAM.MSG.GET.{name}" for name in logs),
+            *(subject for consumer in declared for subject in _declaring(consumer)),
             *(f"{_API}.DIRECT.GET.{name}" for name in logs),
             *(f"{_API}.DIRECT.GET.{name}.>" for name in logs),
-            dead_letter_subject("*", f"{ROOT}.>"),
+            f"{_API}.CONSUMER.MSG.NEXT.{ADVISORY_STREAM}.{KEEPER_CONSUMER.durable}",
+            f"$JS.ACK.{ADVISORY_STREAM}.{KEEPER_CONSUMER.durable}.>",
+            *(dead_letter_subject(consumer.durable, ">") for consumer in declared),
             f"{NOTICE_ROOT}.*",
         ),
-        hears=("$JS.EVENT.ADVISORY.>",),
         answers=(f"{CONTROL_ROOT}.{KEEPER}.*",),
         trusted=True,
     )
+
+
+def _declaring(consumer: Consumer) -> list[str]:
+    name = f"{consumer.stream}.{consumer.durable}"
+    verbs = ("CONSUMER.INFO", "CONSUMER.CREATE", "CONSUMER.DURABLE.CREATE", "CONSUMER.DELETE")
+    return [*(f"{_API}.{verb}.{name}" for verb in verbs), f"{_API}.CONSUMER.CREATE.{name}.>"]

@@ -16,6 +16,7 @@ from clawstead_cli.errors import CommandError, UsageError
 from clawstead_cli.fleet import Fleet
 from clawstead_cli.moments import Moment
 from clawstead_cli.nats_errors import explained
+from clawstead_cli.settings import BusAddress
 from clawstead_shared.ids import is_instance_id
 from clawstead_shared.messaging.log import EVERYTHING, Log, Stored
 from clawstead_shared.streams import STATE_STREAM
@@ -107,14 +108,14 @@ def _is_ours(subject: str) -> bool:
 
 
 @asynccontextmanager
-async def opened_log(url: str, deadline: Deadline) -> AsyncIterator[OpenLog]:
+async def opened_log(bus: BusAddress, deadline: Deadline) -> AsyncIterator[OpenLog]:
     """Connect to the bus and find the log; what fails on it in the block is raised in an operator's words.
 
     Raises:
         UnreachableError: NATS does not answer.
         CommandError: it has no log.
     """
-    async with connected_client(url, deadline) as client:
+    async with connected_client(bus, deadline) as client:
         with explained():
             info = await _info(client)
             state = info.state

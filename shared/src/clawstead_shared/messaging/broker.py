@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from faststream.nats import NatsBroker
 from faststream.nats.opentelemetry import NatsTelemetryMiddleware
+from faststream.nats.security import NatsNKey
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -44,13 +45,11 @@ def make_broker(service: str, settings: BusSettings, *, on_closed: Callable[[], 
     async def failed(error: Exception) -> None:
         on_error(error)
 
-    credentials: dict[str, Any] = {}
-    if settings.nats_seed_file:
-        credentials = {"nkeys_seed_str": read_seed(settings.nats_seed_file)}
+    seed_file = settings.nats_seed_file
     return NatsBroker(
         settings.nats_url,
         name=service,
-        **credentials,
+        security=NatsNKey.from_seed(read_seed(seed_file)) if seed_file else None,
         inbox_prefix=inbox_prefix(service),
         # FastStream's own logger would bypass ours, and with none at all its errors would be silent.
         logger=logging.getLogger("faststream"),

@@ -22,7 +22,7 @@ from clawstead_cli.history import chapter_row, story
 from clawstead_cli.interrupts import interruptible
 from clawstead_cli.log_access import OpenLog, opened_log, subject_for
 from clawstead_cli.moments import Moment, parse_moment
-from clawstead_cli.settings import Settings
+from clawstead_cli.settings import BusAddress, Settings
 from clawstead_cli.tailing import Tail
 from clawstead_shared.errors import TransientError
 from clawstead_shared.messaging.log import Log, Stored
@@ -58,17 +58,17 @@ def tail(
     """
     subject = subject_for(topic, instance)
     start = parse_moment(since, now=datetime.now(UTC)) if since else None
-    url = Settings.load().bus_url
+    bus = Settings.load().bus
     with contextlib.suppress(KeyboardInterrupt), interruptible():
-        place = asyncio.run(_beginning(url, subject, start, lines, as_json=as_json, timeout=timeout))
+        place = asyncio.run(_beginning(bus, subject, start, lines, as_json=as_json, timeout=timeout))
         if follow:
-            asyncio.run(_follow(url, place, as_json))
+            asyncio.run(_follow(bus, place, as_json))
 
 
 async def _beginning(
-    url: str, subject: str, start: Moment | None, count: int, *, as_json: bool, timeout: float
+    bus: BusAddress, subject: str, start: Moment | None, count: int, *, as_json: bool, timeout: float
 ) -> Tail:
-    async with opened_log(url, Deadline.after(timeout)) as opened:
+    async with opened_log(bus, Deadline.after(timeout)) as opened:
         place = Tail(subject, opened.last + 1)
         async for message in _past(opened, subject, start, count):
             _show(message, as_json)
@@ -85,11 +85,11 @@ async def _past(opened: OpenLog, subject: str, start: Moment | None, count: int)
         yield message
 
 
-async def _follow(url: str, place: Tail, as_json: bool) -> None:
+async def _follow(bus: BusAddress, place: Tail, as_json: bool) -> None:
     told = False
     while True:
         try:
-            async with connected_client(url, Deadline.after(_RECONNECT_SECONDS)) as client:
+            async with connected_client(bus, Deadline.after(_RECONNECT_SECONDS)) as client:
                 await _follow_connected(client, place, as_json, told)
         except (TransientError, UnreachableError) as error:
             if not told:
@@ -134,7 +134,7 @@ def show(sequence: Sequence, as_json: AsJson = False, timeout: Timeout = 10) -> 
 
 
 async def _one(sequence: int, timeout: float) -> Stored:
-    async with opened_log(Settings.load().bus_url, Deadline.after(timeout)) as opened:
+    async with opened_log(Settings.load().bus, Deadline.after(timeout)) as opened:
         return await opened.one(sequence)
 
 
@@ -153,5 +153,5 @@ def history(instance: InstanceId, as_json: AsJson = False, timeout: Timeout = 10
 
 
 async def _all(subject: str, timeout: float) -> list[Stored]:
-    async with opened_log(Settings.load().bus_url, Deadline.after(timeout)) as opened:
+    async with opened_log(Settings.load().bus, Deadline.after(timeout)) as opened:
         return [message async for message in opened.log.read(subject=subject)]

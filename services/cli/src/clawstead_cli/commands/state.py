@@ -90,7 +90,7 @@ def diff(
 async def _look(moments: list[Moment], instance: str | None, timeout: float) -> list[_Seen]:
     subject = subject_for(instance_id=instance)
     with stderr.status("reading the log") as status:
-        async with opened_log(Settings.load().bus_url, Deadline.after(timeout)) as opened:
+        async with opened_log(Settings.load().bus, Deadline.after(timeout)) as opened:
             seen = []
             for moment in moments:
                 fleet = await opened.fleet(
