@@ -121,7 +121,11 @@ async def dead_letters(client: Client) -> dict[str, int]:
 
 async def recent_notices(client: Client, within: timedelta = _RECENT) -> list[Notice]:
     """Return what operators were told lately, oldest first; what is no notice is left out."""
-    notices = []
+    notices: list[Notice] = []
+    try:
+        await jetstream_of(client).stream_info(ADVISORY_STREAM)
+    except nats.js.errors.NotFoundError:
+        return notices
     start = datetime.now(UTC) - within
     async for message in Log(lambda: client, ADVISORY_STREAM).read(start=start, subject=f"{NOTICE_ROOT}.>"):
         try:

@@ -104,7 +104,7 @@ class Lookout:
 
     def _bus(self) -> BusState:
         async def limited() -> BusState:
-            return await asyncio.wait_for(look(self._settings.bus_url, Deadline.after(1)), _BUS_SECONDS)
+            return await asyncio.wait_for(look(self._settings.bus, Deadline.after(1)), _BUS_SECONDS)
 
         try:
             return asyncio.run(limited())
