@@ -1,7 +1,9 @@
 """A real nats-server that knows the platform's users and nobody else, configured as ``clawstead up`` does it."""
 
 import asyncio
+import tempfile
 from pathlib import Path
+from typing import Self
 
 import nats
 from nats.aio.client import Client
@@ -20,11 +22,21 @@ from tests.support.nats_server import NatsServer
 class SecuredBus:
     """The server, and connections to it as any user."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self) -> None:
+        # Not pytest's: the settings refuse a path that is long.
+        self._home = tempfile.TemporaryDirectory(prefix="claw-")
+        directory = Path(self._home.name)
         self.server = NatsServer(directory / "server")
         self._settings = Settings(data_dir=directory, nats_port=self.server.port)
         self.keys = ensure_seeds(self._settings.seeds_dir)
         self.server.config = nats_conf(self._settings, self.keys)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.stop()
+        self._home.cleanup()
 
     def start(self) -> None:
         """Start the server and declare the bus, as the operator."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,23 +20,23 @@ REFUSED = "NATS refuses these credentials"
 
 
 @pytest.fixture
-def secured(tmp_path: Path) -> SecuredBus:
-    return SecuredBus(tmp_path)
+def secured() -> Iterator[SecuredBus]:
+    with SecuredBus() as secured:
+        yield secured
 
 
-def stranger_config(secured: SecuredBus, directory: Path) -> str:
+def stranger_config(secured: SecuredBus) -> str:
     """Return the configuration of a server that knows other keys."""
-    text, strangers = secured.server.config, SecuredBus(directory).keys
-    for user, key in secured.keys.items():
-        text = text.replace(key, strangers[user])
+    text = secured.server.config
+    with SecuredBus() as elsewhere:
+        for user, key in secured.keys.items():
+            text = text.replace(key, elsewhere.keys[user])
     return text
 
 
-async def test_who_is_refused_says_so_and_is_let_in_without_a_restart(
-    secured: SecuredBus, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+async def test_who_is_refused_says_so_and_is_let_in_without_a_restart(secured: SecuredBus) -> None:
     problems: list[str] = []
-    right, wrong = secured.server.config, stranger_config(secured, tmp_path_factory.mktemp("other"))
+    right, wrong = secured.server.config, stranger_config(secured)
     secured.server.config = wrong
     secured.server.start()
     bus = secured.bus("health")
@@ -56,7 +57,6 @@ async def test_who_is_refused_says_so_and_is_let_in_without_a_restart(
     secured.server.start()
     await wait_until(lambda: bus.connected, what="let in again")
     await bus.close()
-    secured.server.stop()
 
 
 def test_a_seed_that_cannot_be_used_ends_the_service_with_one_line(tmp_path: Path) -> None:
