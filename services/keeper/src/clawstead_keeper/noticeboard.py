@@ -37,18 +37,30 @@ class StoredNotices:
         self._waiting.append(notice)
         self._woken.set()
 
+    @property
+    def waiting(self) -> int:
+        """How many notices are not stored yet."""
+        return len(self._waiting)
+
     async def run(self) -> None:
         """Store what was told, in order, for ever."""
         while True:
             await self._woken.wait()
             self._woken.clear()
             while self._waiting:
-                notice = self._waiting[0]
                 try:
-                    await self._bus.publish(notice)
+                    await self.store_one()
                 except TransientError as error:
                     log.warning("notice waits", error=str(error))
                     await asyncio.sleep(_RETRY_SECONDS)
-                else:
-                    if self._waiting and self._waiting[0] is notice:
-                        self._waiting.popleft()
+
+    async def store_one(self) -> None:
+        """Store the oldest notice that waits.
+
+        Raises:
+            TransientError: the bus did not confirm; it goes on waiting.
+        """
+        notice = self._waiting[0]
+        await self._bus.publish(notice)
+        if self._waiting and self._waiting[0] is notice:  # it may have been dropped for a newer one meanwhile
+            self._waiting.popleft()

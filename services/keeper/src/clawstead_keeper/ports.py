@@ -76,6 +76,10 @@ class Bus(Protocol):
         """Store a dead letter; False if it was there already."""
         ...
 
+    async def dead_letters(self) -> dict[str, int]:
+        """Return how many messages each consumer gave up; consumers without any are left out."""
+        ...
+
     async def publish(self, notice: Notice) -> None:
         """Store a notice, once however often this is called."""
         ...

@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 ROUND_SECONDS = 30.0
 _RECONNECT_POLL_SECONDS = 0.25
-_MAX_BACKOFF = 3
+_MAX_BACKOFF = 2
 """Intervals: what was broken while the bus did not answer must still be repaired soon after."""
 
 FAILED = Counter("clawstead_keeper_rounds_failed_total", "Rounds that ended because the bus did not answer", ["task"])

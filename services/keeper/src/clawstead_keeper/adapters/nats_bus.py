@@ -1,10 +1,12 @@
 """NATS, as the keeper sees it: keeps ``Bus``."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
@@ -16,9 +18,11 @@ from clawstead_shared.messaging.dead_letters import DeadLetter, set_aside
 from clawstead_shared.messaging.log import EVERYTHING, Page
 from clawstead_shared.notices import Notice, NoticeKind
 from clawstead_shared.streams import ADVISORY_STREAM, DEAD_LETTER_STREAM, STATE_STREAM, Consumer
-from clawstead_shared.subjects import NOTICE_ROOT
+from clawstead_shared.subjects import DEAD_LETTER_ROOT, NOTICE_ROOT
 
 _PUBLISH_SECONDS = 5
+_ANSWER_SECONDS = 2
+"""Short: what was asked when the server went away is never answered, and the next look must not be late."""
 
 
 class NatsBus:
@@ -36,16 +40,20 @@ class NatsBus:
         """See ``ports.Bus.connected``."""
         return self._bus.connected
 
+    @property
+    def _jetstream(self) -> JetStreamContext:
+        return self._bus.broker.connection.jetstream(timeout=_ANSWER_SECONDS)
+
     async def apply(self) -> list[topology.Change]:
         """See ``ports.Bus.apply``."""
         with _translated("declaring"):
-            return await topology.apply(self._bus.jetstream)
+            return await topology.apply(self._jetstream)
 
     async def stream(self, name: str) -> StreamState | None:
         """See ``ports.Bus.stream``."""
         with _translated("looking at a stream"):
             try:
-                info = await self._bus.jetstream.stream_info(name)
+                info = await self._jetstream.stream_info(name)
             except NotFoundError:
                 return None
         state = info.state
@@ -62,7 +70,7 @@ class NatsBus:
         """See ``ports.Bus.consumer``."""
         with _translated("looking at a consumer"):
             try:
-                info = await self._bus.jetstream.consumer_info(consumer.stream, consumer.durable)
+                info = await self._jetstream.consumer_info(consumer.stream, consumer.durable)
             except NotFoundError:
                 return None
         return ConsumerState(
@@ -99,13 +107,27 @@ class NatsBus:
             if stored.headers.get("x-dlq-sequence") == str(letter.sequence):
                 return False
         with _translated("setting aside"):
-            await set_aside(self._bus.jetstream, letter)
+            await set_aside(self._jetstream, letter)
         return True
+
+    async def dead_letters(self) -> dict[str, int]:
+        """See ``ports.Bus.dead_letters``."""
+        with _translated("counting dead letters"):
+            try:
+                info = await self._jetstream.stream_info(
+                    DEAD_LETTER_STREAM, subjects_filter=f"{DEAD_LETTER_ROOT}.>"
+                )
+            except NotFoundError:
+                return {}
+        counts: Counter[str] = Counter()
+        for subject, count in (info.state.subjects or {}).items():
+            counts[subject.removeprefix(f"{DEAD_LETTER_ROOT}.").partition(".")[0]] += count
+        return dict(counts)
 
     async def publish(self, notice: Notice) -> None:
         """See ``ports.Bus.publish``."""
         with _translated("giving notice"):
-            await self._bus.jetstream.publish(
+            await self._jetstream.publish(
                 notice.subject,
                 notice.model_dump_json().encode(),
                 stream=ADVISORY_STREAM,
@@ -117,7 +139,7 @@ class NatsBus:
         """See ``ports.Bus.newest_notice``."""
         with _translated("reading notices"):
             try:
-                message = await self._bus.jetstream.get_last_msg(ADVISORY_STREAM, f"{NOTICE_ROOT}.{kind}", direct=True)
+                message = await self._jetstream.get_last_msg(ADVISORY_STREAM, f"{NOTICE_ROOT}.{kind}", direct=True)
             except NotFoundError:
                 return None
         return Notice.model_validate_json(message.data or b"").at
