@@ -46,7 +46,8 @@ class DeadLetter:
             "Nats-Msg-Id": f"dlq:{self.consumer}:{self.sequence}",
             "x-dlq-consumer": self.consumer,
             "x-dlq-kind": self.kind,
-            "x-dlq-reason": " ".join(self.reason.split())[:_MAX_REASON],
+            # ASCII, because some clients cannot read other headers.
+            "x-dlq-reason": " ".join(self.reason.split()).encode("ascii", "backslashreplace").decode()[:_MAX_REASON],
             "x-dlq-sequence": str(self.sequence),
             "x-dlq-stream": STATE_STREAM,
             "x-dlq-subject": self.subject,

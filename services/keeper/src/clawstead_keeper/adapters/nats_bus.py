@@ -114,9 +114,7 @@ class NatsBus:
         """See ``ports.Bus.dead_letters``."""
         with _translated("counting dead letters"):
             try:
-                info = await self._jetstream.stream_info(
-                    DEAD_LETTER_STREAM, subjects_filter=f"{DEAD_LETTER_ROOT}.>"
-                )
+                info = await self._jetstream.stream_info(DEAD_LETTER_STREAM, subjects_filter=f"{DEAD_LETTER_ROOT}.>")
             except NotFoundError:
                 return {}
         counts: Counter[str] = Counter()
