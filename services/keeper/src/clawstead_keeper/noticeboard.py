@@ -7,6 +7,7 @@ import structlog
 from prometheus_client import Counter
 
 from clawstead_keeper.ports import Bus
+from clawstead_keeper.rounds import honour_cancellation
 from clawstead_shared.errors import TransientError
 from clawstead_shared.notices import Notice
 
@@ -53,6 +54,7 @@ class StoredNotices:
                 except TransientError as error:
                     log.warning("notice waits", error=str(error))
                     await asyncio.sleep(_RETRY_SECONDS)
+                honour_cancellation()
 
     async def store_one(self) -> None:
         """Store the oldest notice that waits.

@@ -40,7 +40,19 @@ async def attempt(task: str, one_round: Round) -> bool:
         FAILED.labels(task).inc()
         log.warning("the bus did not answer", task=task, error=str(error) or "it took too long")
         return False
+    finally:
+        honour_cancellation()
     return True
+
+
+def honour_cancellation() -> None:
+    """End a task that was told to end while it waited for an answer.
+
+    ``asyncio.wait_for`` of Python 3.11, on which nats-py builds, forgets a cancellation that comes with the answer.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _connected(bus: Bus) -> None:
