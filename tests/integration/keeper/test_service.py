@@ -1,30 +1,34 @@
-"""The keeper as a process: it declares what it needs, and keeps it."""
+"""The keeper as a process, with no more rights than it has on a platform: it declares what it needs, and keeps it."""
 
 import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 
+from clawstead_keeper.exhausted import Advisory
+from clawstead_shared.events import Event, Payload
 from clawstead_shared.messaging import Bus, Log
 from clawstead_shared.notices import Notice
-from clawstead_shared.settings import BusSettings
-from clawstead_shared.streams import ADVISORY_STREAM, STATE_STREAM
+from clawstead_shared.streams import ADVISORY_STREAM, DEAD_LETTER_STREAM, PROVISIONER, STATE_STREAM
+from clawstead_shared.subjects import Topic
 from tests.support.factories import desired_event, make_desired
-from tests.support.nats_server import NatsServer
 from tests.support.ports import free_port
+from tests.support.secured_bus import SecuredBus
 from tests.support.wait import wait_until
 
 
 class KeeperProcess:
-    def __init__(self, nats_url: str) -> None:
+    def __init__(self, secured: SecuredBus) -> None:
         self.port = free_port()
         self._environment = {
             **os.environ,
-            "CLAWSTEAD_NATS_URL": nats_url,
+            "CLAWSTEAD_NATS_URL": secured.server.url,
+            "CLAWSTEAD_NATS_SEED_FILE": str(secured.seed_file("keeper")),
             "CLAWSTEAD_KEEPER_PORT": str(self.port),
             "CLAWSTEAD_KEEPER_INTERVAL": "0.5",
             "CLAWSTEAD_KEEPER_GAP_GRACE": "0.1",
@@ -57,34 +61,45 @@ class KeeperProcess:
 
 
 @pytest.fixture
-async def keeper(nats_server: NatsServer) -> AsyncIterator[KeeperProcess]:
-    keeper = KeeperProcess(nats_server.url)
+def secured() -> Iterator[SecuredBus]:
+    with SecuredBus() as secured:
+        secured.server.start()
+        yield secured
+
+
+@pytest.fixture
+async def keeper(secured: SecuredBus) -> AsyncIterator[KeeperProcess]:
+    keeper = KeeperProcess(secured)
     await keeper.start()
     yield keeper
     await keeper.end(signal.SIGKILL)
 
 
-async def test_it_declares_repairs_tells_and_counts_and_ends_well(
-    nats_server: NatsServer, keeper: KeeperProcess
-) -> None:
-    bus = Bus("test", BusSettings(nats_url=nats_server.url))
+@pytest.fixture
+async def operator(secured: SecuredBus, keeper: KeeperProcess) -> AsyncIterator[Bus]:
+    bus = secured.bus("operator")
     await bus.connect()
-    await bus.require_streams()
+    yield bus
+    await bus.close()
 
+
+async def test_it_declares_repairs_tells_and_counts_and_ends_well(
+    secured: SecuredBus, keeper: KeeperProcess, operator: Bus
+) -> None:
     async def told(about: str) -> bool:
-        log = Log(lambda: bus.broker.connection, ADVISORY_STREAM)
+        log = Log(lambda: operator.broker.connection, ADVISORY_STREAM)
         notices = [Notice.model_validate_json(stored.body) async for stored in log.read(subject="clawstead.notice.>")]
         return about in {notice.about for notice in notices}
 
     desired = make_desired()
     for generation in (1, 3):
-        await bus.publish(desired_event(desired.model_copy(update={"generation": generation})))
+        await operator.publish(desired_event(desired.model_copy(update={"generation": generation})))
     await wait_until(lambda: told(desired.instance_id))
-    nats_server.kill()
-    await wait_until(lambda: not bus.connected)
-    nats_server.start()
-    await wait_until(lambda: bus.connected)
-    await bus.jetstream.delete_consumer(STATE_STREAM, "provisioner")
+    secured.server.kill()
+    await wait_until(lambda: not operator.connected)
+    secured.server.start()
+    await wait_until(lambda: operator.connected)
+    await operator.jetstream.delete_consumer(STATE_STREAM, "provisioner")
     await wait_until(lambda: told("provisioner"))
     metrics = (await keeper.get("/metrics")).decode()
     for line in (
@@ -95,5 +110,33 @@ async def test_it_declares_repairs_tells_and_counts_and_ends_well(
         "clawstead_keeper_refused 0.0",
     ):
         assert line in metrics, line
-    await bus.close()
     assert await keeper.end(signal.SIGTERM) == 0
+
+
+async def test_what_a_service_may_not_do_it_does_for_it(
+    secured: SecuredBus, keeper: KeeperProcess, operator: Bus
+) -> None:
+    seen: list[str] = []
+
+    async def handler(event: Event[Payload]) -> None:
+        seen.append(event.id)
+
+    provisioner = secured.bus("provisioner")
+    await provisioner.connect()
+    provisioner.consume(PROVISIONER, {Topic.DESIRED: handler})
+    await provisioner.start()
+    await operator.jetstream.delete_consumer(STATE_STREAM, "provisioner")
+    meanwhile = desired_event(make_desired())
+    await operator.publish(meanwhile)
+    await wait_until(lambda: meanwhile.id in seen, what="resumed")
+    await provisioner.close()
+
+    said = Advisory(consumer="provisioner", stream_seq=1, deliveries=8, timestamp=datetime.now(UTC))
+    await operator.broker.connection.publish(
+        f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{STATE_STREAM}.provisioner", said.model_dump_json().encode()
+    )
+
+    async def set_aside() -> int:
+        return (await operator.jetstream.stream_info(DEAD_LETTER_STREAM)).state.messages
+
+    assert await wait_until(set_aside) == 1
