@@ -6,10 +6,12 @@ import typer
 
 from clawstead_cli.commands.audit import audit
 from clawstead_cli.commands.check_health import check_health
+from clawstead_cli.commands.dlq import dlq
 from clawstead_cli.commands.down import down
 from clawstead_cli.commands.events import events
 from clawstead_cli.commands.instances import instances
 from clawstead_cli.commands.logs import logs
+from clawstead_cli.commands.rebuild import rebuild, resync
 from clawstead_cli.commands.restart import restart
 from clawstead_cli.commands.state import state
 from clawstead_cli.commands.status import status
@@ -49,11 +51,14 @@ app.command()(check_health)
 app.command()(restart)
 app.command()(validate)
 app.command(name="test-deploy")(deploy_on_trial)
+app.command()(rebuild)
+app.command()(resync)
 app.add_typer(instances, name="instances")
 app.add_typer(audit, name="audit")
 app.add_typer(streams, name="streams")
 app.add_typer(events, name="events")
 app.add_typer(state, name="state")
+app.add_typer(dlq, name="dlq")
 
 
 @app.command()

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import nats.js.errors
 from nats.aio.client import Client
@@ -77,6 +77,12 @@ class OpenLog:
             return moment
         page = await self.log.page(start=moment, limit=1)
         return page.messages[0].sequence if page.messages else self.last + 1
+
+    async def last_before(self, moment: Moment) -> int:
+        """Return the sequence of the last message up to a moment, inclusive."""
+        if isinstance(moment, int):
+            return moment
+        return await self.sequence_at(moment + timedelta(microseconds=1)) - 1
 
     async def fleet(self, moment: Moment, subject: str, on_read: Callable[[int], None]) -> Fleet:
         """Fold the log up to a moment, inclusive; ``on_read`` is told how many messages were read."""

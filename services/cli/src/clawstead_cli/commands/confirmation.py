@@ -1,10 +1,13 @@
 """Asking before what cannot be taken back."""
 
 import sys
+from typing import Annotated
 
 import typer
 
 from clawstead_cli.errors import UsageError
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -12,7 +12,8 @@ from nats.aio.client import Client
 from rich.text import Text
 
 from clawstead_cli.adapters.jetstream import connected_client
-from clawstead_cli.commands.options import AsJson, Timeout
+from clawstead_cli.commands.options import AsJson, DataDir, Timeout
+from clawstead_cli.commands.replay import replay_events
 from clawstead_cli.console import stderr, stdout
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.entries import Entry
@@ -41,6 +42,9 @@ Since = Annotated[str | None, typer.Option(help="Begin at a time, a sequence, or
 Lines = Annotated[int, typer.Option("--lines", "-n", min=0, help="Begin with so many of the newest.")]
 
 
+events.command(name="replay")(replay_events)
+
+
 @events.command()
 def tail(
     *,
@@ -51,6 +55,7 @@ def tail(
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on until Ctrl-C.")] = True,
     as_json: AsJson = False,
     timeout: Timeout = 10,
+    data_dir: DataDir = None,
 ) -> None:
     """Show the newest messages, then those that come, until Ctrl-C; restarts of NATS are waited out.
 
@@ -58,7 +63,7 @@ def tail(
     """
     subject = subject_for(topic, instance)
     start = parse_moment(since, now=datetime.now(UTC)) if since else None
-    bus = Settings.load().bus
+    bus = Settings.load(data_dir).bus
     with contextlib.suppress(KeyboardInterrupt), interruptible():
         place = asyncio.run(_beginning(bus, subject, start, lines, as_json=as_json, timeout=timeout))
         if follow:
@@ -124,25 +129,27 @@ def _show(message: Stored, as_json: bool) -> None:
 
 
 @events.command()
-def show(sequence: Sequence, as_json: AsJson = False, timeout: Timeout = 10) -> None:
+def show(sequence: Sequence, *, as_json: AsJson = False, timeout: Timeout = 10, data_dir: DataDir = None) -> None:
     """Show one message: headers, body, when it was stored. What is no event is shown as it is."""
-    entry = Entry.of(asyncio.run(_one(sequence, timeout)))
+    entry = Entry.of(asyncio.run(_one(Settings.load(data_dir).bus, sequence, timeout)))
     if as_json:
         stdout.print_json(data=entry.row())
     else:
         stdout.print(whole(entry))
 
 
-async def _one(sequence: int, timeout: float) -> Stored:
-    async with opened_log(Settings.load().bus, Deadline.after(timeout)) as opened:
+async def _one(bus: BusAddress, sequence: int, timeout: float) -> Stored:
+    async with opened_log(bus, Deadline.after(timeout)) as opened:
         return await opened.one(sequence)
 
 
 @events.command()
-def history(instance: InstanceId, as_json: AsJson = False, timeout: Timeout = 10) -> None:
+def history(instance: InstanceId, *, as_json: AsJson = False, timeout: Timeout = 10, data_dir: DataDir = None) -> None:
     """Tell an instance's story: each desired change, who made it, what it changed, and what followed how fast."""
     subject = subject_for(instance_id=instance)
-    chapters = story([Entry.of(message) for message in asyncio.run(_all(subject, timeout))])
+    chapters = story(
+        [Entry.of(message) for message in asyncio.run(_all(Settings.load(data_dir).bus, subject, timeout))]
+    )
     if as_json:
         stdout.print_json(data=[chapter_row(told) for told in chapters])
         return
@@ -152,6 +159,6 @@ def history(instance: InstanceId, as_json: AsJson = False, timeout: Timeout = 10
         stdout.print(*([""] if number else []), chapter(told), sep="\n")
 
 
-async def _all(subject: str, timeout: float) -> list[Stored]:
-    async with opened_log(Settings.load().bus, Deadline.after(timeout)) as opened:
+async def _all(bus: BusAddress, subject: str, timeout: float) -> list[Stored]:
+    async with opened_log(bus, Deadline.after(timeout)) as opened:
         return [message async for message in opened.log.read(subject=subject)]

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from clawstead_cli.commands.options import AsJson, Timeout
+from clawstead_cli.commands.options import AsJson, DataDir, Timeout
 from clawstead_cli.console import print_table, stderr, stdout
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.fleet import Difference, Fleet, Instance, differences
 from clawstead_cli.fleet_text import difference_text, fleet_table
 from clawstead_cli.log_access import OpenLog, opened_log, subject_for
 from clawstead_cli.moments import Moment, parse_moment, shown
-from clawstead_cli.settings import Settings
+from clawstead_cli.settings import BusAddress, Settings
 from clawstead_shared.ids import created_at
 
 state = typer.Typer(help="Show the fleet as it was at any moment of the log.", invoke_without_command=True)
@@ -47,6 +47,7 @@ def show(
     every: Every = False,
     as_json: AsJson = False,
     timeout: Timeout = 10,
+    data_dir: DataDir = None,
 ) -> None:
     """Show what the log says of the fleet at a moment: the newest event of each instance and topic up to then.
 
@@ -54,7 +55,9 @@ def show(
     """
     if context.invoked_subcommand:
         return
-    (seen,) = asyncio.run(_look([parse_moment(at, now=datetime.now(UTC))], instance, timeout))
+    (seen,) = asyncio.run(
+        _look([parse_moment(at, now=datetime.now(UTC))], instance, timeout, Settings.load(data_dir).bus)
+    )
     instances = seen.fleet.instances()
     listed = [one for one in instances if every or instance or not one.removed]
     _warn(seen)
@@ -70,11 +73,24 @@ def show(
 
 @state.command()
 def diff(
-    first: First, second: Second = "now", *, instance: OfInstance = None, as_json: AsJson = False, timeout: Timeout = 10
+    first: First,
+    second: Second = "now",
+    *,
+    instance: OfInstance = None,
+    as_json: AsJson = False,
+    timeout: Timeout = 10,
+    data_dir: DataDir = None,
 ) -> None:
     """Show what differs between two moments, instance by instance and field by field."""
     now = datetime.now(UTC)
-    before, after = asyncio.run(_look([parse_moment(text, now=now) for text in (first, second)], instance, timeout))
+    before, after = asyncio.run(
+        _look(
+            [parse_moment(text, now=now) for text in (first, second)],
+            instance,
+            timeout,
+            Settings.load(data_dir).bus,
+        )
+    )
     found = differences(before.fleet, after.fleet)
     _warn(before, after)
     if as_json:
@@ -87,10 +103,10 @@ def diff(
     stderr.print(told or "nothing differs")
 
 
-async def _look(moments: list[Moment], instance: str | None, timeout: float) -> list[_Seen]:
+async def _look(moments: list[Moment], instance: str | None, timeout: float, bus: BusAddress) -> list[_Seen]:
     subject = subject_for(instance_id=instance)
     with stderr.status("reading the log") as status:
-        async with opened_log(Settings.load().bus, Deadline.after(timeout)) as opened:
+        async with opened_log(bus, Deadline.after(timeout)) as opened:
             seen = []
             for moment in moments:
                 fleet = await opened.fleet(
