@@ -42,6 +42,49 @@ class Change:
     """Why the server refused."""
 
 
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One object that is not as it is declared."""
+
+    kind: Kind
+    name: str
+    missing: bool
+    differences: tuple[str, ...] = ()
+
+
+async def compare(jetstream: JetStreamContext) -> list[Drift]:
+    """Return what ``apply`` would create or repair; changes nothing.
+
+    Raises:
+        nats.errors.Error: the server did not answer, or has no JetStream.
+    """
+    drifts = [await _drift_of_stream(jetstream, "stream", stream.name, stream_config(stream)) for stream in STREAMS]
+    drifts += [await _drift_of_consumer(jetstream, consumer) for consumer in (*CONSUMERS, KEEPER)]
+    drifts += [await _drift_of_stream(jetstream, "bucket", bucket.name, bucket) for bucket in BUCKETS]
+    return [drift for drift in drifts if drift is not None]
+
+
+async def _drift_of_consumer(jetstream: JetStreamContext, consumer: Consumer) -> Drift | None:
+    try:
+        info = await jetstream.consumer_info(consumer.stream, consumer.durable)
+    except NotFoundError:
+        return Drift("consumer", consumer.durable, missing=True)
+    differences = _differences(consumer_config(consumer), info.config)
+    return Drift("consumer", consumer.durable, False, differences) if differences else None
+
+
+async def _drift_of_stream(
+    jetstream: JetStreamContext, kind: Kind, name: str, wanted: StreamConfig | Bucket
+) -> Drift | None:
+    try:
+        actual = (await jetstream.stream_info(f"KV_{name}" if kind == "bucket" else name)).config
+    except NotFoundError:
+        return Drift(kind, name, missing=True)
+    declared = _bucket_config(wanted, actual) if isinstance(wanted, Bucket) else wanted
+    differences = _differences(declared, actual)
+    return Drift(kind, name, False, differences) if differences else None
+
+
 async def apply(jetstream: JetStreamContext) -> list[Change]:
     """Make the server's streams, consumers and buckets what the declarations say.
 
@@ -146,31 +189,33 @@ async def _made_anew(
 
 
 async def _apply_bucket(jetstream: JetStreamContext, bucket: Bucket) -> Change:
-    ttl = bucket.ttl.total_seconds() if bucket.ttl else 0
     try:
         actual = (await jetstream.stream_info(f"KV_{bucket.name}")).config
     except NotFoundError:
-        wanted = KeyValueConfig(bucket=bucket.name, history=bucket.history, ttl=ttl or None)
+        wanted = KeyValueConfig(
+            bucket=bucket.name, history=bucket.history, ttl=bucket.ttl.total_seconds() if bucket.ttl else None
+        )
         wanted = wanted.evolve(max_bytes=bucket.max_bytes, storage=StorageType.FILE)
         try:
             await jetstream.create_key_value(wanted)
         except APIError as error:
             return _refused("bucket", bucket.name, (), error)
         return Change("bucket", bucket.name, "created")
-    # The rest of a bucket's stream is the library's business, so it is left as it is.
-    change = await _apply_stream(
-        jetstream,
-        actual.evolve(
-            subjects=[f"$KV.{bucket.name}.>"],
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.NEW,
-            max_msgs=-1,
-            max_msgs_per_subject=bucket.history,
-            max_age=ttl,
-            max_bytes=bucket.max_bytes,
-        ),
-    )
+    change = await _apply_stream(jetstream, _bucket_config(bucket, actual))
     return Change("bucket", bucket.name, change.outcome, change.differences, change.error)
+
+
+def _bucket_config(bucket: Bucket, actual: StreamConfig) -> StreamConfig:
+    # The rest of a bucket's stream is the library's business, so it is left as it is.
+    return actual.evolve(
+        subjects=[f"$KV.{bucket.name}.>"],
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        max_msgs=-1,
+        max_msgs_per_subject=bucket.history,
+        max_age=bucket.ttl.total_seconds() if bucket.ttl else 0,
+        max_bytes=bucket.max_bytes,
+    )
 
 
 def _refused(kind: Kind, name: str, differences: tuple[str, ...], error: APIError) -> Change:

@@ -7,6 +7,7 @@ import typer
 from clawstead_cli.commands.audit import audit
 from clawstead_cli.commands.check_health import check_health
 from clawstead_cli.commands.dlq import dlq
+from clawstead_cli.commands.doctor import doctor
 from clawstead_cli.commands.down import down
 from clawstead_cli.commands.events import events
 from clawstead_cli.commands.instances import instances
@@ -47,6 +48,7 @@ app.command()(status)
 app.command()(logs)
 app.command()(token)
 app.command()(update)
+app.command()(doctor)
 app.command()(check_health)
 app.command()(restart)
 app.command()(validate)

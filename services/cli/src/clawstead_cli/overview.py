@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -23,7 +23,7 @@ _BUS_SECONDS = 3.0
 
 OLDEST = "clawstead_outbox_oldest_seconds"
 PENDING = "clawstead_outbox_pending"
-QUARANTINED = "clawstead_outbox_quarantined_total"
+QUARANTINED = "clawstead_outbox_quarantined_rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,4 +114,9 @@ class Lookout:
     def _outbox(self) -> Outbox:
         record = self._platform.record
         found = metrics(record.probe_host, record.admin_ports[Service.API])
-        return Outbox(int(found.get(PENDING, 0)), found.get(OLDEST), int(found.get(QUARANTINED, 0)))
+        return outbox_of(found)
+
+
+def outbox_of(found: Mapping[str, float]) -> Outbox:
+    """Return what the API's numbers say of its outbox."""
+    return Outbox(int(found.get(PENDING, 0)), found.get(OLDEST), int(found.get(QUARANTINED, 0)))

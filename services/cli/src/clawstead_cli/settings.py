@@ -1,5 +1,6 @@
 """The operator's settings: the variables the services read too, so that ``clawstead`` can start and find them."""
 
+import hashlib
 import os
 import re
 import sys
@@ -43,6 +44,13 @@ class Settings(EdgeSettings):
     """Who this command is on the bus; unset for the operator's own seed in the data directory, if there is one."""
     edge_addresses: str = ""
     """Where the edge listens, separated by commas; empty for everywhere."""
+
+    installation: str | None = None
+    """The provisioner's name of this installation; one derived from ``data_dir`` unless set."""
+    instances_dir_on_host: Path | None = None
+    """Where the engine finds the instances' directories, if the provisioner itself runs in a container."""
+    gateway_host: str = "127.0.0.1"
+    """Where the provisioner publishes gateways' ports."""
 
     http_port: int = Field(default=8080, ge=1, le=65535)
     nats_port: int = Field(default=4222, ge=1, le=65535)
@@ -132,6 +140,16 @@ class Settings(EdgeSettings):
     def seeds_dir(self) -> Path:
         """One file per user of the bus."""
         return self.nats_dir / "seeds"
+
+    @property
+    def installation_id(self) -> str:
+        """What containers of this installation are labelled with."""
+        return self.installation or hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
+
+    @property
+    def instances_source(self) -> Path:
+        """The instances' directories, as the engine sees them."""
+        return self.instances_dir_on_host or self.data_dir / "instances"
 
     @property
     def ca_file(self) -> Path:

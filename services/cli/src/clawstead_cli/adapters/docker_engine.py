@@ -1,8 +1,10 @@
-"""The two questions we ask the Docker engine before anything starts: are you there, do you have this image?"""
+"""What we ask the Docker engine: are you there, do you have this image, how are our containers? Reads only."""
 
+import json
 import os
 import socket
 from http.client import HTTPConnection, HTTPException
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from clawstead_cli.errors import MissingError
@@ -55,11 +57,47 @@ class DockerEngine:
         """
         return self._status(f"/images/{quote(image)}/json") != _NOT_FOUND
 
+    def info(self) -> dict[str, Any]:
+        """Return what the engine says of itself.
+
+        Raises:
+            MissingError: the engine does not answer.
+        """
+        found: dict[str, Any] = self._document("/info")
+        return found
+
+    def labelled(self, label: str, value: str) -> list[dict[str, Any]]:
+        """Return every container with a label, running or not, as the engine inspects it.
+
+        Raises:
+            MissingError: the engine does not answer.
+        """
+        filters = quote(json.dumps({"label": [f"{label}={value}"]}))
+        listed = self._document(f"/containers/json?all=1&filters={filters}")
+        inspected = (self._document(f"/containers/{each['Id']}/json") for each in listed)
+        # One that was removed since is no container any more.
+        return [document for document in inspected if document is not None]
+
+    def _document(self, path: str) -> Any:
+        status, body = self._answer(path)
+        if status == _NOT_FOUND:
+            return None
+        if status != _OK:
+            raise MissingError(f"the Docker engine at {self.host} answers {status} to {path.partition('?')[0]}")
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise MissingError(f"what is at {self.host} does not answer as a Docker engine") from error
+
     def _status(self, path: str) -> int:
+        return self._answer(path)[0]
+
+    def _answer(self, path: str) -> tuple[int, bytes]:
         connection = _UnixConnection(urlsplit(self.host).path)
         try:
             connection.request("GET", path)
-            return connection.getresponse().status
+            response = connection.getresponse()
+            return response.status, response.read()
         except FileNotFoundError as missing:
             raise MissingError(
                 f"there is no Docker engine at {self.host}",

@@ -1,0 +1,67 @@
+"""The host: certificate, disks, clock. Pure."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from clawstead_cli.doctor.facts import Disk, Facts, Finding, Severity
+
+_RENEWED = timedelta(days=29)
+"""proxy-sync renews when less than 30 days are left."""
+_NEAR_END = timedelta(days=7)
+_LITTLE_SHARE, _NO_SHARE = 0.10, 0.03
+_LITTLE_BYTES, _NO_BYTES = 5 * 1024**3, 1024**3
+_GIB = 1024**3
+_SKEW = timedelta(seconds=5)
+
+
+def host_findings(facts: Facts) -> Iterator[Finding]:
+    """Judge what all instances share."""
+    yield from _certificate(facts)
+    for disk in facts.disks.value or ():
+        yield from _disk(disk)
+    yield from _clock(facts)
+
+
+def _certificate(facts: Facts) -> Iterator[Finding]:
+    file, served = facts.certificate.value, facts.served.value
+    about, logs = "the edge's certificate", "`clawstead logs proxy-sync`"
+    if file is not None and (left := file.expires_at - facts.now) < _RENEWED:
+        severity = Severity.CRITICAL if left < _NEAR_END else Severity.WARNING
+        why = "it should have been renewed by now; once it ends, browsers refuse every instance"
+        yield Finding("certificate", severity, about, f"{max(left.days, 0)} days are left", why, logs)
+    if served is None:
+        return
+    if served.error is not None:
+        why = "nobody can reach any instance"
+        yield Finding("certificate", Severity.CRITICAL, about, f"no trusted one is served: {served.error}", why, logs)
+    elif file is not None and served.serial != file.serial:
+        what = f"another one is served ({served.serial}) than is on disk ({file.serial})"
+        why = "a renewed certificate is not in use, or something else answers on the port"
+        todo = f"{logs}; `clawstead down` and `up` serves the one on disk"
+        yield Finding("certificate", Severity.WARNING, about, what, why, todo)
+
+
+def _disk(disk: Disk) -> Iterator[Finding]:
+    why = "a full disk stops the log, and with it every change; gateways fail to write"
+    gone = (disk.free_bytes < _NO_BYTES, disk.free_share < _NO_SHARE, disk.free_inodes_share < _NO_SHARE)
+    little = (disk.free_bytes < _LITTLE_BYTES, disk.free_share < _LITTLE_SHARE, disk.free_inodes_share < _LITTLE_SHARE)
+    if any(gone) or any(little):
+        severity = Severity.CRITICAL if any(gone) else Severity.WARNING
+        left = (
+            f"{disk.free_bytes / _GIB:.1f} GiB ({disk.free_share:.0%}) and {disk.free_inodes_share:.0%} of the inodes"
+        )
+        todo = "make room: `docker image prune`, `docker system df`, or a larger disk"
+        yield Finding("disk", severity, f"{disk.about} ({disk.path})", f"{left} are left", why, todo)
+
+
+def _clock(facts: Facts) -> Iterator[Finding]:
+    engine, bus = facts.engine.value, facts.bus.value
+    why = "tickets, certificates and the order of what happened are judged by the clock"
+    todo = "is time synchronised? `timedatectl`"
+    if engine and abs(skew := facts.now - engine.time) > _SKEW:
+        what = f"it differs from this machine's by {abs(skew).total_seconds():.0f} s"
+        yield Finding("clock", Severity.WARNING, "the Docker engine's clock", what, why, todo)
+    if bus and bus.newest_at and bus.newest_at - facts.now > _SKEW:
+        ahead = (bus.newest_at - facts.now).total_seconds()
+        what = f"the newest event is {ahead:.0f} s in the future: the clock was set back"
+        yield Finding("clock", Severity.WARNING, "this machine's clock", what, why, todo)
