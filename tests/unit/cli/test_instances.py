@@ -1,11 +1,13 @@
 """Finding instances by id or name, and waiting until one is what was ordered."""
 
+from typing import Any
+
 import pytest
 
 from clawstead_cli.adapters.api_http import NotThereError, RefusedError
 from clawstead_cli.arrival import NotArrivedError, Order, wait
 from clawstead_cli.deadline import Deadline
-from clawstead_cli.errors import UnreachableError, UsageError
+from clawstead_cli.errors import CommandError, UnreachableError, UsageError
 from clawstead_cli.instance import Instance
 from clawstead_cli.instance_tables import document
 from clawstead_cli.instances import Instances, chosen, require_choice
@@ -39,6 +41,16 @@ def test_every_page_is_read() -> None:
     api = FakeApi("a", "b", "c")
     api.page_size = 2
     assert [each.name for each in Instances(api).everyone()] == ["a", "b", "c"]
+
+
+def test_something_else_in_the_place_of_the_api_is_said() -> None:
+    class Other(FakeApi):
+        def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
+            return {"hello": "world"}
+
+    for ask in (Instances(Other()).everyone, lambda: Instances(Other()).look("x")):
+        with pytest.raises(CommandError, match="API"):
+            ask()
 
 
 def test_one_or_all_must_be_chosen_and_what_is_being_deleted_is_left_out() -> None:

@@ -44,8 +44,8 @@ class Instances:
         cursor: str | None = None
         while True:
             page = self._api.get("/instances", limit=_PAGE, cursor=cursor, name=name, phase=phase)
-            found += [_read(item) for item in page["items"]]
-            cursor = page["next_cursor"]
+            found += [_read(item) for item in items_of(page)]
+            cursor = page.get("next_cursor")
             if cursor is None:
                 return found
 
@@ -91,11 +91,14 @@ class Instances:
     def events(self, instance_id: str) -> list[dict[str, Any]]:
         """Return the newest events of an instance, oldest first."""
         page = self._api.get(f"/instances/{instance_id}/events", limit=_EVENTS_PAGE)
-        return list(reversed(page["items"]))
+        return list(reversed(items_of(page)))
 
     def logs(self, instance_id: str, *, tail: int) -> InstanceLogs:
         """Return the newest ``tail`` lines of an instance's log, oldest first."""
-        return InstanceLogs.model_validate(self._api.get(f"/instances/{instance_id}/logs", tail=tail))
+        try:
+            return InstanceLogs.model_validate(self._api.get(f"/instances/{instance_id}/logs", tail=tail))
+        except ValidationError as error:
+            raise CommandError(f"the API answers with a log that this version cannot read: {error}") from error
 
 
 def require_choice(reference: str | None, *, every: bool) -> None:
@@ -118,6 +121,18 @@ def chosen(instances: Instances, reference: str | None) -> Sequence[Instance]:
     if reference is not None:
         return [instances.find(reference)]
     return [instance for instance in instances.everyone() if instance.desired_state != DELETED]
+
+
+def items_of(page: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what is on a page of a list.
+
+    Raises:
+        CommandError: it is no such page: something else answers in the API's place.
+    """
+    items = page.get("items")
+    if not isinstance(items, list):
+        raise CommandError("what answers is not the API", hint="--url names it; `clawstead status` says what runs")
+    return items
 
 
 def _read(document: Mapping[str, Any]) -> Instance:

@@ -13,7 +13,7 @@ from clawstead_cli.commands.options import AsJson, DataDir, Token, Url
 from clawstead_cli.console import stderr, stdout
 from clawstead_cli.errors import ExitCode, UsageError
 from clawstead_cli.instance_tables import plain
-from clawstead_cli.instances import Api, Instances
+from clawstead_cli.instances import Api, Instances, items_of
 from clawstead_cli.moments import parse_moment, shown
 from clawstead_shared.ids import is_instance_id
 
@@ -97,8 +97,8 @@ def _records(api: Api, limit: int, **wanted: str | None) -> list[Record]:
     before: int | None = None
     while len(found) < limit:
         page = api.get("/audit", limit=min(_PAGE, limit - len(found)), before=before, **wanted)
-        found += [Record.model_validate(item) for item in page["items"]]
-        before = page["next_before"]
+        found += [Record.model_validate(item) for item in items_of(page)]
+        before = page.get("next_before")
         if before is None:
             break
     return found
