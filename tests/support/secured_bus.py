@@ -12,9 +12,8 @@ from clawstead_cli.bus_seeds import ensure_seeds
 from clawstead_cli.nats_conf import nats_conf
 from clawstead_cli.settings import Settings
 from clawstead_shared import topology
-from clawstead_shared.credentials import read_seed
+from clawstead_shared.credentials import inbox_prefix, read_seed
 from clawstead_shared.messaging import Bus
-from clawstead_shared.messaging.broker import inbox_prefix
 from clawstead_shared.settings import BusSettings
 from tests.support.nats_server import NatsServer
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import nkeys  # type: ignore[import-untyped]
+from nats.errors import Error as NatsError
 
 _NOT_ITS_OWNER = 0o077
 
@@ -47,3 +48,13 @@ def public_key(seed: str) -> str:
     except (nkeys.NkeysError, ValueError, TypeError, IndexError) as error:
         raise ValueError("not a seed of a user") from error
     return key.decode()
+
+
+def inbox_prefix(service: str) -> str:
+    """Return below which subject ``service`` receives answers; nobody else may listen there."""
+    return f"_INBOX.{service}"
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the server is there, but does not let this process in."""
+    return isinstance(error, NatsError) and "authorization violation" in str(error).lower()

@@ -9,7 +9,7 @@ own name. Asked for with a foreign topic as the place to answer, a stored messag
 from dataclasses import dataclass
 
 from clawstead_shared.control import Verb
-from clawstead_shared.messaging.broker import inbox_prefix
+from clawstead_shared.credentials import inbox_prefix
 from clawstead_shared.streams import (
     ADVISORY_STREAM,
     BUCKETS,

@@ -17,7 +17,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError
 from opentelemetry.trace import get_tracer_provider
 
-from clawstead_shared.credentials import read_seed
+from clawstead_shared.credentials import inbox_prefix, read_seed
 from clawstead_shared.settings import BusSettings
 
 log = structlog.get_logger()
@@ -63,16 +63,6 @@ def make_broker(service: str, settings: BusSettings, *, on_closed: Callable[[], 
         error_cb=failed,
         middlewares=(NatsTelemetryMiddleware(tracer_provider=get_tracer_provider()),),
     )
-
-
-def inbox_prefix(service: str) -> str:
-    """Return below which subject ``service`` receives answers; nobody else may listen there."""
-    return f"_INBOX.{service}"
-
-
-def is_refusal(error: Exception) -> bool:
-    """Whether the server is there, but does not let this process in."""
-    return isinstance(error, NatsError) and "authorization violation" in str(error).lower()
 
 
 def disarm_error_callback(broker: NatsBroker, on_error: OnError) -> None:

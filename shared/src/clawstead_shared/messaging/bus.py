@@ -16,13 +16,12 @@ from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
 from clawstead_shared.control import Verb
+from clawstead_shared.credentials import inbox_prefix, is_refusal
 from clawstead_shared.errors import StreamsMissingError, TransientError
 from clawstead_shared.events import Event, MalformedEventError, Payload, decode, encode
 from clawstead_shared.messaging.broker import (
     disarm_error_callback,
     exit_at_once,
-    inbox_prefix,
-    is_refusal,
     make_broker,
     pause_when_nobody_answers,
 )

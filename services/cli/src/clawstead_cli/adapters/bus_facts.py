@@ -5,6 +5,7 @@ from clawstead_cli.bus_state import BusState, consumer_states, recent_notices, s
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.doctor.facts import Bus
 from clawstead_cli.nats_errors import explained
+from clawstead_cli.settings import BusAddress
 from clawstead_shared import topology
 from clawstead_shared.events import Desired, MalformedEventError, Observed
 from clawstead_shared.messaging.log import Log, Stored
@@ -12,14 +13,14 @@ from clawstead_shared.streams import STATE_STREAM
 from clawstead_shared.subjects import Topic, all_of
 
 
-async def bus_facts(url: str, deadline: Deadline) -> Bus:
+async def bus_facts(bus: BusAddress, deadline: Deadline) -> Bus:
     """Look at everything; changes nothing.
 
     Raises:
         UnreachableError: NATS does not answer.
         CommandError: NATS refused.
     """
-    async with connected_client(url, deadline) as client:
+    async with connected_client(bus, deadline) as client:
         with explained():
             jetstream = jetstream_of(client)
             drifts = await topology.compare(jetstream)

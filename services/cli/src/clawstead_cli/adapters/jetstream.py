@@ -14,8 +14,7 @@ from nats.js import JetStreamContext
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.errors import CommandError, UnreachableError, UsageError
 from clawstead_cli.settings import BusAddress
-from clawstead_shared.credentials import SeedFileError, read_seed
-from clawstead_shared.messaging.broker import inbox_prefix, is_refusal
+from clawstead_shared.credentials import SeedFileError, inbox_prefix, is_refusal, read_seed
 
 _RETRY_SECONDS = 0.1
 _REQUEST_SECONDS = 5.0

@@ -71,7 +71,7 @@ class Collector:
 
     def _bus(self, deadline: Deadline) -> Bus:
         async def limited() -> Bus:
-            return await asyncio.wait_for(bus_facts(self._settings.bus_url, Deadline.after(1)), deadline.remaining)
+            return await asyncio.wait_for(bus_facts(self._settings.bus, Deadline.after(1)), deadline.remaining)
 
         return asyncio.run(limited())
 
