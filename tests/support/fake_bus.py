@@ -32,6 +32,11 @@ class FakeBus:
         self._require_available()
         return next((event for event in reversed(self.of(topic)) if event.instance_id == instance_id), None)
 
+    async def newest_generation(self, instance_id: str) -> Event[Payload] | None:
+        self._require_available()
+        mine = [event for event in self.of(Topic.DESIRED) if event.instance_id == instance_id]
+        return max(mine, key=lambda event: event.data.generation, default=None)  # type: ignore[attr-defined]
+
     async def snapshot(self, topic: Topic) -> dict[str, Event[Payload]]:
         self._require_available()
         return {event.instance_id: event for event in self.of(topic)}

@@ -195,7 +195,7 @@ async def _apply_bucket(jetstream: JetStreamContext, bucket: Bucket) -> Change:
         wanted = KeyValueConfig(
             bucket=bucket.name, history=bucket.history, ttl=bucket.ttl.total_seconds() if bucket.ttl else None
         )
-        wanted = wanted.evolve(max_bytes=bucket.max_bytes, storage=StorageType.FILE)
+        wanted = wanted.evolve(max_bytes=bucket.max_bytes, storage=StorageType.FILE, direct=True)
         try:
             await jetstream.create_key_value(wanted)
         except APIError as error:
@@ -215,6 +215,7 @@ def _bucket_config(bucket: Bucket, actual: StreamConfig) -> StreamConfig:
         max_msgs_per_subject=bucket.history,
         max_age=bucket.ttl.total_seconds() if bucket.ttl else 0,
         max_bytes=bucket.max_bytes,
+        allow_direct=True,
     )
 
 

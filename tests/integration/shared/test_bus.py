@@ -11,8 +11,9 @@ from clawstead_shared.errors import PermanentError, StreamsMissingError, Transie
 from clawstead_shared.events import Event, EventType, Payload
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.messaging import Bus
+from clawstead_shared.messaging.log import Log
 from clawstead_shared.settings import BusSettings
-from clawstead_shared.streams import DEAD_LETTER_STREAM, PROVISIONER, STATE_STREAM
+from clawstead_shared.streams import DEAD_LETTER_STREAM, PROVISIONER, SECRETS_BUCKET, STATE_STREAM
 from clawstead_shared.subjects import Topic, subject_of
 from tests.support.factories import desired_event, make_desired, make_observed, observed_event
 from tests.support.nats_server import NatsServer
@@ -173,3 +174,35 @@ async def test_applying_the_topology_is_idempotent_and_repairs_drift(bus: Bus) -
     assert [change.name for change in repaired] == [STATE_STREAM]
     assert repaired[0].differences == ("duplicate_window: 30.0 -> 600.0",)
     assert {change.outcome for change in await topology.apply(bus.jetstream)} == {"unchanged"}
+
+
+async def test_a_malformed_newest_message_does_not_hide_the_one_before_it(bus: Bus) -> None:
+    desired = make_desired()
+    await bus.publish(desired_event(desired))
+    for instance_id in (desired.instance_id, new_instance_id()):
+        await bus.jetstream.publish(subject_of(Topic.DESIRED, instance_id), b"{poison", headers=HEADERS)
+    newest = await bus.newest(Topic.DESIRED, desired.instance_id)
+    assert newest is not None
+    assert newest.data == desired
+    assert {known: event.data for known, event in (await bus.snapshot(Topic.DESIRED)).items()} == {
+        desired.instance_id: desired
+    }
+
+
+async def test_the_newest_generation_is_found_behind_an_old_one_that_came_late(bus: Bus) -> None:
+    first = make_desired()
+    second = first.model_copy(update={"generation": 2})
+    for desired in (first, second, first):
+        await bus.publish(desired_event(desired))
+    found = await bus.newest_generation(first.instance_id)
+    assert found is not None
+    assert found.data == second
+    assert await bus.newest_generation(new_instance_id()) is None
+
+
+async def test_buckets_can_be_read_as_logs(bus: Bus) -> None:
+    await (await bus.bucket(SECRETS_BUCKET)).put("key", b"sealed")
+    stored = [
+        message async for message in Log(lambda: bus.broker.connection, f"KV_{SECRETS_BUCKET}").read(subject="$KV.>")
+    ]
+    assert [message.body for message in stored] == [b"sealed"]

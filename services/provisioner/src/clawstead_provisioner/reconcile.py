@@ -20,6 +20,7 @@ from prometheus_client import Histogram
 from clawstead_provisioner import bring_up, take_down, trial
 from clawstead_provisioner.decide import Situation, Step, decide, ended_unasked
 from clawstead_provisioner.errors import ProvisioningError, VanishedError
+from clawstead_provisioner.hearsay import misheard, newest_desired
 from clawstead_provisioner.look import look
 from clawstead_provisioner.memory import Memory
 from clawstead_provisioner.ports import EngineEvent, Happening, Listed, Status
@@ -65,11 +66,12 @@ class Reconciler:
             try:
                 await self._say_again(instance_id)
                 for _ in range(_MOST_STEPS):
-                    event = await self._reader.newest(Topic.DESIRED, instance_id)
+                    memory = await self._recalled(instance_id)
+                    event = await newest_desired(self._reader, instance_id, memory)
                     if event is None or not isinstance(event.data, Desired):
                         await self._remove_orphan(instance_id)
                         return
-                    work = work or Work(self._tools, event.data, await self._recalled(instance_id))
+                    work = work or Work(self._tools, event.data, memory)
                     work.desired = event.data
                     work.queued = False
                     with continued_trace(event.traceparent):
@@ -101,6 +103,10 @@ class Reconciler:
             memory.unsaid = memory.last is not None
             self._tools.queue.submit(instance_id)
 
+    def misheard(self, observed: dict[str, Event[Payload]]) -> set[str]:
+        """Return the instances of which the log tells last what was not said last: they need another look."""
+        return misheard(observed, self._memories, self._removed, self._tools.queue.busy)
+
     async def foresee(self, instance_id: str) -> tuple[Work, Situation] | None:
         """Look at an instance as ``reconcile`` would, and leave everything as it is; None if nobody wants it.
 
@@ -108,13 +114,13 @@ class Reconciler:
             TransientError: the bus did not answer.
             ProvisioningError: the engine did not answer, or the desired state cannot be had.
         """
-        event = await self._reader.newest(Topic.DESIRED, instance_id)
-        if event is None or not isinstance(event.data, Desired):
-            return None
         memory = copy.deepcopy(self._memories.get(instance_id)) or Memory()
         if not memory.loaded:
             said = await self._reader.newest(Topic.OBSERVED, instance_id)
             memory.last = said.data if said is not None and isinstance(said.data, Observed) else None
+        event = await newest_desired(self._reader, instance_id, memory)
+        if event is None or not isinstance(event.data, Desired):
+            return None
         memory.expects(event.data.generation)
         work = Work(self._tools, event.data, memory)
         situation = await look(work)

@@ -82,6 +82,7 @@ class Sweep:
         Raises:
             TransientError: the bus did not answer.
         """
+        observed = await self._reader.snapshot(Topic.OBSERVED)
         desired = {
             instance_id: event.data
             for instance_id, event in (await self._reader.snapshot(Topic.DESIRED)).items()
@@ -92,10 +93,13 @@ class Sweep:
             self._reconciler.hold_ports(listed.values())
             for instance_id in self._orphans.judge(desired.keys(), listed.keys(), older=self._older(listed)):
                 self._reconciler.condemn(instance_id)
+        misheard = self._reconciler.misheard(observed)
         return [
             self._queue.submit(instance_id)
             for instance_id, wanted in desired.items()
-            if everything or not self._reconciler.settled(wanted, (listed or {}).get(instance_id))
+            if everything
+            or instance_id in misheard
+            or not self._reconciler.settled(wanted, (listed or {}).get(instance_id))
         ]
 
     def _older(self, listed: Mapping[str, Listed]) -> set[str]:

@@ -27,13 +27,25 @@ class EventReader(Protocol):
     async def newest(self, topic: Topic, instance_id: str) -> Event[Payload] | None:
         """Return the newest event of one topic and instance, None if there never was one.
 
+        Malformed ones do not count.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        ...
+
+    async def newest_generation(self, instance_id: str) -> Event[Payload] | None:
+        """Return the desired state with the highest generation, wherever it is in the log; None if there is none.
+
+        For who finds the newest one older than what it knows: a message may come twice, the second time late.
+
         Raises:
             TransientError: the bus did not answer in time.
         """
         ...
 
     async def snapshot(self, topic: Topic) -> dict[str, Event[Payload]]:
-        """Return the newest event of every instance of one topic, by instance id. Malformed ones are left out.
+        """Return the newest event of every instance of one topic, by instance id. Malformed ones do not count.
 
         Raises:
             TransientError: the bus did not answer in time.
