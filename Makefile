@@ -40,7 +40,7 @@ setup-dev: ## install what developing needs, too
 	@scripts/setup.sh --dev
 
 lint: ## style, formatting and import boundaries
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports && shellcheck -x scripts/*.sh images/*/*.sh
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports && shellcheck -x scripts/*.sh images/*/*.sh ops/drills/*.sh
 
 type: ## strict types
 	@.venv/bin/mypy $(PACKAGES:%=-p clawstead_%) && .venv/bin/mypy tests benchmarks
