@@ -138,7 +138,8 @@ def _buckets(name: str) -> list[str]:
     readable = _READABLE_BUCKETS.get(name, ())
     return [
         *(f"{_API}.STREAM.INFO.KV_{bucket}" for bucket in readable),
-        *(f"{_API}.STREAM.MSG.GET.KV_{bucket}" for bucket in readable),
+        *(f"{_API}.DIRECT.GET.KV_{bucket}" for bucket in readable),
+        *(f"{_API}.DIRECT.GET.KV_{bucket}.$KV.{bucket}.>" for bucket in readable),
         *(f"$KV.{key}" for key in _WRITABLE_KEYS.get(name, ())),
     ]
 
