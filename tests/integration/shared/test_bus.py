@@ -180,7 +180,7 @@ async def test_a_malformed_newest_message_does_not_hide_the_one_before_it(bus: B
     desired = make_desired()
     await bus.publish(desired_event(desired))
     for instance_id in (desired.instance_id, new_instance_id()):
-        await bus.jetstream.publish(subject_of(Topic.DESIRED, instance_id), b"{poison", headers=HEADERS)
+        await bus.jetstream.publish(subject_of(Topic.DESIRED, instance_id), b"{poison")
     newest = await bus.newest(Topic.DESIRED, desired.instance_id)
     assert newest is not None
     assert newest.data == desired
