@@ -105,7 +105,7 @@ class Api:
         self.feed = Feed(stored_events(database))
         self.wakes = 0
         self.relay = Relay(database, self.bus, self.buckets, connected=lambda: self.bus.available)
-        self.projector = Projector(database, self.bus, self.feed, wake=self._wake)
+        self.projector = Projector(database, self.bus, self.bus, self.feed, wake=self._wake)
         tickets = TicketIssuer(directory / "ticket.key")
         self.desk = Desk(
             database=database,

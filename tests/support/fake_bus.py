@@ -1,5 +1,6 @@
 """The bus in memory: keeps ``EventSink``, ``EventReader`` and the API's ``Archive`` for handlers' unit tests."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 
@@ -57,6 +58,11 @@ class FakeBus:
             if start <= sequence <= (up_to or sequence) and fnmatch(event.subject, pattern)
         ]
         return Page(found[:limit], len(found[limit:]))
+
+    async def newest_of(self, subjects: Collection[str]) -> list[Stored]:
+        self._require_available()
+        newest = {event.subject: (sequence, event) for sequence, event in enumerate(self.events, start=1)}
+        return [self._stored(*newest[subject]) for subject in subjects if subject in newest]
 
     @staticmethod
     def _stored(sequence: int, event: Event[Payload]) -> Stored:

@@ -1,12 +1,15 @@
 """The projector on a real bus: happy, duplicate, out of order, poison, and a restart that missed events."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlmodel import select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
+from clawstead_api.adapters.nats_log import NatsLog
 from clawstead_api.database import Database
 from clawstead_api.errors import DatabaseUnavailableError
 from clawstead_api.projector import Projector
@@ -42,7 +45,7 @@ async def settled(bus: Bus) -> bool:
 @pytest.fixture
 async def projector(api: Api, bus: Bus) -> Projector:
     """A projector that consumes from the real bus."""
-    projector = Projector(api.database, bus, api.feed, wake=lambda: None)
+    projector = Projector(api.database, bus, NatsLog(bus), api.feed, wake=lambda: None)
     subscribe(bus, projector)
     await bus.start()
     return projector
@@ -142,11 +145,11 @@ class FailingDatabase:
         self._database = database
         self.failures = failures
 
-    def write(self) -> object:
+    async def transact(self, work: Callable[[AsyncSession], Awaitable[object]]) -> object:
         if self.failures:
             self.failures -= 1
             raise DatabaseUnavailableError("gone")
-        return self._database.write()
+        return await self._database.transact(work)
 
 
 async def test_an_event_waits_for_a_database_that_is_away(api: Api) -> None:
@@ -154,7 +157,7 @@ async def test_an_event_waits_for_a_database_that_is_away(api: Api) -> None:
     event: Event[Payload] = observed_event(make_observed())
     await bus.publish(event)
     database = FailingDatabase(api.database, failures=2)
-    projector = Projector(database, bus, api.feed, wake=lambda: None)  # type: ignore[arg-type]
+    projector = Projector(database, bus, bus, api.feed, wake=lambda: None)  # type: ignore[arg-type]
     async with asyncio.timeout(5):
         await projector.take_in(bus.events[0])
     assert len(await history(api.database)) == 1

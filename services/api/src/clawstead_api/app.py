@@ -57,6 +57,7 @@ async def run(service: Service, settings: Settings) -> None:
     relay = Relay(database, service.bus, buckets, connected=lambda: service.bus.connected)
     tickets = TicketIssuer(settings.directory / "ticket.key")
     keys = KeyExchange(database, buckets, tickets.public_pem)
+    archive = NatsLog(service.bus)
     feed = Feed(stored_events(database))
     desk = Desk(
         database=database,
@@ -67,14 +68,14 @@ async def run(service: Service, settings: Settings) -> None:
         capacity=Capacity(buckets),
         edge=settings,
         image=settings.image,
-        archive=NatsLog(service.bus),
+        archive=archive,
         output=TerminalLogs(service.bus),
         wake=relay.wake,
     )
     # Before the first await: the port opens right after it, and must not answer 404 for a moment.
     service.http = build_http(desk, feed, admin_routes(NAME, service.readiness))
     service.before_stop(feed.close)
-    projector = Projector(database, service.bus, feed, wake=relay.wake)
+    projector = Projector(database, service.bus, archive, feed, wake=relay.wake)
     subscribe(service.bus, projector)
     try:
         await service.connect()

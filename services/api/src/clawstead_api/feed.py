@@ -75,6 +75,11 @@ class Feed:
         self._max_streams = max_streams
         self._closed = False
 
+    @property
+    def newest(self) -> int:
+        """The number of the newest event that was announced."""
+        return self._newest or 0
+
     def open_at(self, newest: int) -> None:
         """Say that all events up to ``newest`` are in the database; later ones will be announced."""
         self._floor = self._newest = newest

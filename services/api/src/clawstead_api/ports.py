@@ -1,12 +1,13 @@
 """What the API asks of the bus beyond events. ``adapters`` keeps it on NATS."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from clawstead_shared.control import InstanceLogs, LogsRequest
 from clawstead_shared.hosts import HostBudget
+from clawstead_shared.messaging import Stored
 from clawstead_shared.messaging.log import EVERYTHING, PAGE, Page
 
 
@@ -101,6 +102,14 @@ class Archive(Protocol):
         self, *, start: int | datetime = 1, subject: str = EVERYTHING, up_to: int | None = None, limit: int = PAGE
     ) -> Page:
         """Return at most ``limit`` messages from ``start`` on, none after the sequence ``up_to``.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        ...
+
+    async def newest_of(self, subjects: Collection[str]) -> list[Stored]:
+        """Return the newest message of each of ``subjects`` that has one.
 
         Raises:
             TransientError: the bus did not answer in time.

@@ -1,62 +1,73 @@
-"""The projector: from the stream to what clients read.
+"""The projector: from the stream to what clients read, one event at a time or a page of the log at once.
 
-Each event becomes one history row, known by its id; progress replaces earlier progress, as it comes every few
-percent and only the newest is of use. The status of an instance is set from the *newest* event
-of the topic, read back from the stream, so duplicates, another order and replays end in the same state.
+``projection`` works out what changes; here it is read, written and announced. One change is made at a time, so
+that live events, replays and a rebuild do not get between each other.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import structlog
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import col, delete
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from clawstead_api import outbox, repository
 from clawstead_api.database import Database
 from clawstead_api.errors import DatabaseUnavailableError
 from clawstead_api.feed import Feed
+from clawstead_api.numbering import Numbering
+from clawstead_api.ports import Archive
+from clawstead_api.projection import PROJECTED, Change, Newest, changes
 from clawstead_api.tables import Event as EventRow
-from clawstead_api.tables import Instance, Status
-from clawstead_api.views import public_data
-from clawstead_shared.events import (
-    Desired,
-    DesiredState,
-    Event,
-    EventType,
-    MalformedEventError,
-    Observed,
-    Payload,
-    Phase,
-)
+from clawstead_shared.control import Effect
+from clawstead_shared.events import Event, MalformedEventError, Payload
 from clawstead_shared.messaging import EventReader
-from clawstead_shared.subjects import Topic
+from clawstead_shared.subjects import Topic, subject_of
 
 log = structlog.get_logger()
 
-PROJECTED = (Topic.OBSERVED, Topic.ROUTE, Topic.HEALTH, Topic.TERMINAL)
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 5.0
+_PRESENT_AT_ONCE = 500
 
 
 class Projector:
-    """Takes events in, one at a time and in order."""
+    """Takes events in."""
 
-    def __init__(self, database: Database, reader: EventReader, feed: Feed, *, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        reader: EventReader,
+        archive: Archive,
+        feed: Feed,
+        *,
+        wake: Callable[[], None],
+    ) -> None:
         self._database = database
         self._reader = reader
+        self._archive = archive
         self._feed = feed
         self._wake = wake
+        self._highest = 0
+        self.numbering = Numbering(database, archive)
+        self.turn = asyncio.Lock()
+        """Held while the projection is changed."""
 
     async def catch_up(self) -> None:
         """Take in the present of every instance before consuming, so that a restart shows nothing stale.
 
         Raises:
             TransientError: the bus did not answer.
+            DatabaseUnavailableError: the database did not answer.
         """
+        await self.numbering.look()
         for topic in PROJECTED:
-            for newest in (await self._reader.snapshot(topic)).values():
-                await self._commit(None, newest)
+            present = list((await self._reader.snapshot(topic)).values())
+            for begin in range(0, len(present), _PRESENT_AT_ONCE):
+                newest = present[begin : begin + _PRESENT_AT_ONCE]
+                async with self.turn:
+                    await self._commit((), {(event.topic, event.instance_id): event for event in newest})
         async with self._database.read() as session:
             self._feed.open_at(await repository.newest_sequence(session))
 
@@ -68,21 +79,71 @@ class Projector:
         Raises:
             TransientError: the bus did not answer.
         """
-        newest = event if event.topic is Topic.DESIRED else await self._newest(event)
         wait = _FIRST_WAIT_SECONDS
         while True:
             try:
-                row = await self._commit(event, newest)
+                await self.take_in_batch([event])
             except DatabaseUnavailableError as error:
                 log.warning("projection waits for the database", reason=error.reason, retry_seconds=wait)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
             else:
-                break
-        if row is not None:
-            self._feed.announce(row)
+                return
 
-    async def _newest(self, event: Event[Payload]) -> Event[Payload]:
+    async def take_in_batch(self, events: Sequence[Event[Payload]]) -> None:
+        """Record a page of events, in their order and in one transaction.
+
+        Raises:
+            TransientError: the bus did not answer.
+            DatabaseUnavailableError: the database did not answer; nothing is recorded.
+        """
+        if not events:
+            return
+        if (events[0].sequence or 0) <= self._highest:
+            # Told again, or told by a log that counts from 1 again: then it is not to be numbered like the old one.
+            await self.numbering.look()
+        newest = await self._newest(events)
+        async with self.turn:
+            change = await self._commit(events, newest)
+        self._highest = events[-1].sequence or 0
+        for row in change.added:
+            if row.sequence > self._feed.newest:
+                self._feed.announce(row)
+
+    async def plan(self, events: Sequence[Event[Payload]]) -> list[Effect]:
+        """Say what taking ``events`` in would change.
+
+        Raises:
+            TransientError: the bus did not answer.
+            DatabaseUnavailableError: the database did not answer.
+        """
+        newest = await self._newest(events)
+        async with self._database.read() as session, session.no_autoflush:
+            return (await changes(session, events, newest, self.numbering.offset)).effects()
+
+    async def announce_missed(self) -> None:
+        """Tell the feed of rows that came without it."""
+        async with self._database.read() as session:
+            for row in await repository.events_since(session, self._feed.newest):
+                self._feed.announce(row)
+
+    async def _newest(self, events: Sequence[Event[Payload]]) -> Newest:
+        newest: dict[tuple[Topic, str], Event[Payload]] = {}
+        newest.update({(event.topic, event.instance_id): event for event in events if event.topic in PROJECTED})
+        if len(newest) == 1:
+            (event,) = newest.values()
+            newest[event.topic, event.instance_id] = await self._newest_like(event)
+            return newest
+        for message in await self._archive.newest_of([subject_of(*key) for key in newest]):
+            try:
+                event = message.event()
+            except MalformedEventError as error:
+                log.warning("newest message is malformed", subject=message.subject, error=str(error))
+            else:
+                newest[event.topic, event.instance_id] = event
+        return newest
+
+    async def _newest_like(self, event: Event[Payload]) -> Event[Payload]:
         try:
             return await self._reader.newest(event.topic, event.instance_id) or event
         except MalformedEventError as error:
@@ -90,76 +151,27 @@ class Projector:
             log.warning("newest message is malformed", instance_id=event.instance_id, error=str(error))
             return event
 
-    async def _commit(self, event: Event[Payload] | None, newest: Event[Payload]) -> EventRow | None:
-        removed = False
-        async with self._database.write() as session:
-            row = await _append(session, event) if event else None
-            if newest.topic in PROJECTED:
-                await _apply(session, newest)
-                removed = await _bury_if_removed(session, newest)
-        if removed:
+    async def _commit(self, events: Sequence[Event[Payload]], newest: Newest) -> Change:
+        async def work(session: AsyncSession) -> Change:
+            change = await changes(session, events, newest, self.numbering.offset)
+            await _write(session, change)
+            return change
+
+        change = await self._database.transact(work)
+        if change.removed:
             self._wake()
-        return row
+        return change
 
 
-async def _append(session: AsyncSession, event: Event[Payload]) -> EventRow | None:
-    if await session.get(EventRow, event.id) or await _outdated_progress(session, event):
-        return None
-    row = EventRow(
-        id=event.id,
-        sequence=event.sequence or 0,
-        owner_id=await _owner_of(session, event),
-        instance_id=event.instance_id,
-        topic=event.topic,
-        type=event.type,
-        time=event.time,
-        data=public_data(event),
-    )
-    session.add(row)
-    return row
-
-
-async def _outdated_progress(session: AsyncSession, event: Event[Payload]) -> bool:
-    """Make room for progress, of which the history keeps the newest of each generation; False if this is it."""
-    if event.type is not EventType.PROGRESSED or not isinstance(event.data, Observed):
-        return False
-    for row in await repository.progress_of(session, event.instance_id):
-        if row.data.get("generation") == event.data.generation:
-            if row.sequence > (event.sequence or 0):
-                return True
-            await session.delete(row)
-    return False
-
-
-async def _owner_of(session: AsyncSession, event: Event[Payload]) -> str | None:
-    if isinstance(event.data, Desired):
-        return event.data.spec.owner_id
-    return await repository.owner_of(session, event.instance_id)
-
-
-async def _apply(session: AsyncSession, newest: Event[Payload]) -> None:
-    status = await session.get(Status, newest.instance_id)
-    if status is None:
-        status = Status(instance_id=newest.instance_id)
-        session.add(status)
-    data: dict[str, Any] = newest.data.model_dump(mode="json")
-    if isinstance(newest.data, Observed):
-        status.phase = newest.data.phase
-        if status.observed != data:
-            status.observed_at = newest.time
-    setattr(status, newest.topic, data)
-    status.updated_at = max(newest.time, status.updated_at or newest.time)
-
-
-async def _bury_if_removed(session: AsyncSession, newest: Event[Payload]) -> bool:
-    if not isinstance(newest.data, Observed) or newest.data.phase is not Phase.REMOVED:
-        return False
-    instance = await session.get(Instance, newest.instance_id, with_for_update=True)
-    if instance is None or instance.removed_at is not None:
-        return False
-    if instance.wanted is not DesiredState.DELETED:
-        log.error("an instance that should live is reported removed", instance_id=instance.id)
-        return False
-    await repository.tombstone(session, instance, newest.time)
-    outbox.forget_secrets(session, instance.id)
-    return True
+async def _write(session: AsyncSession, change: Change) -> None:
+    session.add_all(change.statuses)
+    for instance, when in change.removed:
+        await repository.tombstone(session, instance, when)
+        outbox.forget_secrets(session, instance.id)
+    if change.outdated:
+        await session.exec(delete(EventRow).where(col(EventRow.id).in_(change.outdated)))
+    if change.added:
+        connection = await session.connection()
+        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        # Another process may have taken the same event in a moment ago.
+        await connection.execute(insert(EventRow).on_conflict_do_nothing(), [row.model_dump() for row in change.added])

@@ -14,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from clawstead_api.errors import InstanceNotFoundError
 from clawstead_api.feed import Interest
 from clawstead_api.tables import Event, IdempotencyKey, Instance, Secret, Setting, Status
-from clawstead_shared.events import DesiredState, EventType, Phase
+from clawstead_shared.events import DesiredState, Phase
 from clawstead_shared.ids import is_instance_id
 from clawstead_shared.subjects import Topic
 
@@ -109,11 +109,6 @@ async def count_besides(session: AsyncSession, instance_id: str) -> int:
     return (await session.exec(statement)).one()
 
 
-async def owner_of(session: AsyncSession, instance_id: str) -> str | None:
-    """Return who owns an instance, also a removed one; None if it is not known."""
-    return (await session.exec(select(Instance.owner_id).where(Instance.id == instance_id))).first()
-
-
 async def events_after(session: AsyncSession, interest: Interest, sequence: int, limit: int) -> Sequence[Event]:
     """Return at most ``limit`` events after ``sequence``, oldest first."""
     statement = select(Event).where(Event.owner_id == interest.owner_id, Event.sequence > sequence)
@@ -142,10 +137,9 @@ async def history_of(
     return (await session.exec(statement.order_by(col(Event.sequence).desc()).limit(limit))).all()
 
 
-async def progress_of(session: AsyncSession, instance_id: str) -> Sequence[Event]:
-    """Return the stored progress events of an instance."""
-    statement = select(Event).where(Event.instance_id == instance_id, Event.type == EventType.PROGRESSED)
-    return (await session.exec(statement)).all()
+async def events_since(session: AsyncSession, sequence: int) -> Sequence[Event]:
+    """Return all events after ``sequence``, oldest first."""
+    return (await session.exec(select(Event).where(Event.sequence > sequence).order_by(col(Event.sequence)))).all()
 
 
 async def newest_sequence(session: AsyncSession) -> int:

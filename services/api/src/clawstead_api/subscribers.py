@@ -7,4 +7,5 @@ from clawstead_shared.streams import API
 
 def subscribe(bus: Bus, projector: Projector) -> None:
     """Bind the projector to the API's durable consumer."""
-    bus.consume(API, dict.fromkeys(API.topics, projector.take_in))
+    handlers = dict.fromkeys(API.topics, projector.take_in)
+    bus.consume(API, handlers, plan=projector.plan, batch=projector.take_in_batch)

@@ -6,7 +6,7 @@ create anything; about 25,000 messages a second were measured.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -105,11 +105,23 @@ class Log:
         Raises:
             TransientError: the bus did not answer in time.
         """
+        try:
+            subjects = await self._subjects(subject)
+        except (NatsError, TimeoutError, OSError) as error:
+            raise TransientError(f"reading the log: bus did not answer ({type(error).__name__})") from error
+        return await self.newest_of(subjects)
+
+    async def newest_of(self, subjects: Collection[str]) -> list[Stored]:
+        """Return the newest message of each of ``subjects``, of which there may be thousands.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        wanted = sorted(set(subjects))
         found: list[Stored] = []
         try:
-            subjects = sorted(await self._subjects(subject))
-            for first in range(0, len(subjects), PAGE):
-                found += await self._last_of(set(subjects[first : first + PAGE]))
+            for first in range(0, len(wanted), PAGE):
+                found += await self._last_of(set(wanted[first : first + PAGE]))
         except (NatsError, TimeoutError, OSError) as error:
             raise TransientError(f"reading the log: bus did not answer ({type(error).__name__})") from error
         return found

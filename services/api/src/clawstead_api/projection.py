@@ -1,0 +1,181 @@
+"""What events change in the history and in the status of instances: worked out from the database, not yet done.
+
+History: one row per event id; of progress only the newest of each generation. Status: what the newest event of
+each topic says, whichever events are looked at. So duplicates, another order and replays end in the same rows.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from clawstead_api.tables import Event as EventRow
+from clawstead_api.tables import EventColumns, Instance, Status
+from clawstead_api.views import public_data
+from clawstead_shared.control import Effect
+from clawstead_shared.events import Desired, DesiredState, Event, EventType, Observed, Payload, Phase
+from clawstead_shared.subjects import Topic
+
+log = structlog.get_logger()
+
+PROJECTED = (Topic.OBSERVED, Topic.ROUTE, Topic.HEALTH, Topic.TERMINAL)
+
+Newest = Mapping[tuple[Topic, str], Event[Payload]]
+"""The newest event of the log, by topic and instance."""
+
+
+@dataclass(slots=True)
+class Change:
+    """What is to be written. ``statuses`` are the session's own objects, already changed."""
+
+    added: list[EventRow] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
+    """Ids of rows with progress that is not the newest any more."""
+    statuses: list[Status] = field(default_factory=list)
+    removed: list[tuple[Instance, datetime]] = field(default_factory=list)
+
+    def effects(self) -> list[Effect]:
+        """Say it to an operator."""
+        return [
+            *(Effect(instance_id=row.instance_id, action="add history row", detail=row.type) for row in self.added),
+            *(
+                Effect(instance_id=each.instance_id, action="change status", detail=each.phase)
+                for each in self.statuses
+            ),
+            *(Effect(instance_id=each.id, action="record removal") for each, _ in self.removed),
+        ]
+
+
+async def changes(session: AsyncSession, events: Sequence[Event[Payload]], newest: Newest, offset: int) -> Change:
+    """Return what ``events`` change, given what is newest of their topics; ``offset`` as of ``Numbering``."""
+    change = Change()
+    known = await _known(session, EventRow.id, [event.id for event in events])
+    fresh = list({event.id: event for event in reversed(events) if event.id not in known}.values())[::-1]
+    change.outdated = await _thin(session, fresh, offset)
+    owners = await owners_of(session, fresh)
+    change.added = [EventRow(**row_of(event, owners, offset)) for event in fresh]
+    await _set_statuses(session, change, fresh, [event for event in newest.values() if event.topic in PROJECTED])
+    return change
+
+
+def row_of(event: Event[Payload], owners: Mapping[str, str], offset: int) -> dict[str, Any]:
+    """Return the columns of an event's history row."""
+    owner = event.data.spec.owner_id if isinstance(event.data, Desired) else owners.get(event.instance_id)
+    values = {
+        "id": event.id,
+        "sequence": offset + (event.sequence or 0),
+        "owner_id": owner,
+        "instance_id": event.instance_id,
+        "topic": event.topic.value,
+        "type": event.type.value,
+        "time": event.time,
+        "data": public_data(event),
+    }
+    assert values.keys() == EventColumns.model_fields.keys()
+    return values
+
+
+async def owners_of(session: AsyncSession, events: Iterable[Event[Payload]]) -> dict[str, str]:
+    """Return who owns the instances that ``events`` are about, as far as they are known."""
+    ids = {event.instance_id for event in events if event.topic is not Topic.DESIRED}
+    if not ids:
+        return {}
+    rows = await session.exec(select(Instance.id, Instance.owner_id).where(col(Instance.id).in_(ids)))
+    return dict(rows.all())
+
+
+def progress_of(event: Event[Payload]) -> tuple[str, int] | None:
+    """Return whose progress an event tells, as instance and generation; None if it tells of none."""
+    if event.type is not EventType.PROGRESSED or not isinstance(event.data, Observed):
+        return None
+    return event.instance_id, event.data.generation
+
+
+async def _known(session: AsyncSession, column: Any, values: list[str]) -> set[str]:
+    return set((await session.exec(select(column).where(col(column).in_(values)))).all())
+
+
+async def _thin(session: AsyncSession, fresh: list[Event[Payload]], offset: int) -> list[str]:
+    """Take progress that is not the newest out of ``fresh``, and return which stored rows of it are outdated."""
+    latest: dict[tuple[str, int], tuple[int, str]] = {}
+    for event in fresh:
+        if of := progress_of(event):
+            latest[of] = max(latest.get(of, (0, "")), (offset + (event.sequence or 0), event.id))
+    if not latest:
+        return []
+    outdated = []
+    ids = {instance_id for instance_id, _ in latest}
+    statement = select(EventRow).where(col(EventRow.instance_id).in_(ids), EventRow.type == EventType.PROGRESSED)
+    for row in (await session.exec(statement)).all():
+        of = (row.instance_id, row.data.get("generation", 0))
+        if of in latest and row.sequence > latest[of][0]:
+            latest[of] = (row.sequence, row.id)
+        elif of in latest:
+            outdated.append(row.id)
+    fresh[:] = [event for event in fresh if (of := progress_of(event)) is None or latest[of][1] == event.id]
+    return outdated
+
+
+async def _set_statuses(
+    session: AsyncSession, change: Change, fresh: list[Event[Payload]], newest: list[Event[Payload]]
+) -> None:
+    ids = {event.instance_id for event in newest}
+    statuses = {row.instance_id: row for row in (await session.exec(_rows(Status, Status.instance_id, ids))).all()}
+    observed: dict[str, list[Event[Payload]]] = {}
+    for event in fresh:
+        if event.topic is Topic.OBSERVED:
+            observed.setdefault(event.instance_id, []).append(event)
+    changed: dict[str, Status] = {}
+    for event in newest:
+        status = statuses.setdefault(event.instance_id, Status(instance_id=event.instance_id))
+        if apply_newest(status, event, observed.get(event.instance_id, [])):
+            changed[event.instance_id] = status
+    change.statuses = list(changed.values())
+    gone = {event.instance_id: event for event in newest if _tells_removal(event)}
+    if gone:
+        for instance in (await session.exec(_rows(Instance, Instance.id, gone).with_for_update())).all():
+            if instance.removed_at is None and instance.wanted is DesiredState.DELETED:
+                change.removed.append((instance, gone[instance.id].time))
+            elif instance.removed_at is None:
+                log.error("an instance that should live is reported removed", instance_id=instance.id)
+
+
+def _rows(table: Any, key: Any, ids: Iterable[str]) -> Any:
+    return select(table).where(col(key).in_(list(ids)))
+
+
+def _tells_removal(event: Event[Payload]) -> bool:
+    return isinstance(event.data, Observed) and event.data.phase is Phase.REMOVED
+
+
+def apply_newest(status: Status, newest: Event[Payload], observed: Sequence[Event[Payload]]) -> bool:
+    """Set what the newest event of a topic says; return whether that changed anything.
+
+    ``observed`` are the events of topic ``observed`` that are taken in just now, in order.
+    """
+    before = status.model_dump()
+    data: dict[str, Any] = newest.data.model_dump(mode="json")
+    if isinstance(newest.data, Observed):
+        status.phase = newest.data.phase.value
+        begun = status.observed_at if status.observed == data else None
+        status.observed_at = _since(begun, newest, observed)
+    setattr(status, newest.topic, data)
+    status.updated_at = max(newest.time, status.updated_at or newest.time)
+    return status.model_dump() != before
+
+
+def _since(begun: datetime | None, newest: Event[Payload], observed: Sequence[Event[Payload]]) -> datetime:
+    """Return since when it has been as ``newest`` says: saying the same again does not count.
+
+    Handling may lag behind what is newest, so what was said in between may come to light later.
+    """
+    for event in observed:
+        if event.data == newest.data:
+            begun = min(begun or event.time, event.time)
+        elif begun is not None and event.time > begun:
+            begun = newest.time
+    return begun or newest.time
