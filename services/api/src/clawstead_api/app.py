@@ -33,6 +33,8 @@ from clawstead_api.outbox import Relay
 from clawstead_api.plans import load_plans
 from clawstead_api.problems import Problem, on_api_error, on_http_exception, on_validation_error
 from clawstead_api.projector import Projector
+from clawstead_api.rebuild import Rebuilder
+from clawstead_api.recovery import Recovery
 from clawstead_api.routes import audit, events, instances, plans
 from clawstead_api.sealing import Vault
 from clawstead_api.settings import Settings
@@ -40,12 +42,17 @@ from clawstead_api.subscribers import subscribe
 from clawstead_api.tables import Event
 from clawstead_api.tickets import TicketIssuer
 from clawstead_shared.admin import Readiness, admin_routes
+from clawstead_shared.control import Verb
+from clawstead_shared.errors import TransientError
+from clawstead_shared.messaging.log_watch import LogWatch
 from clawstead_shared.service import Service
 
 log = structlog.get_logger()
 
 NAME = "api"
 _DATABASE = "database"
+_FIRST_WAIT_SECONDS = 0.5
+_LONGEST_WAIT_SECONDS = 5.0
 _WATCH_SECONDS = 5.0
 _HOUSEKEEPING_SECONDS = 3600.0
 
@@ -76,14 +83,50 @@ async def run(service: Service, settings: Settings) -> None:
     service.http = build_http(desk, feed, admin_routes(NAME, service.readiness))
     service.before_stop(feed.close)
     projector = Projector(database, service.bus, archive, feed, wake=relay.wake)
+    recovery = Recovery(
+        database,
+        projector,
+        reader=service.bus,
+        archive=archive,
+        secrets=buckets,
+        edge=settings,
+        image=settings.image,
+        wake=relay.wake,
+    )
     subscribe(service.bus, projector)
+    service.bus.control.answer(Verb.RESYNC, recovery.answer)
+    service.bus.control.answer(Verb.REBUILD, Rebuilder(database, archive, projector).answer)
+    watch = LogWatch(lambda: service.bus.jetstream)
     try:
         await service.connect()
-        await projector.catch_up()
-        await service.run(relay.run(), keys.run(), watch_database(database, service.readiness), housekeeping(database))
+        await come_up(watch, recovery, projector)
+        await service.run(
+            relay.run(),
+            keys.run(),
+            watch.run(recovery.again),
+            recovery.watch_secrets(),
+            watch_database(database, service.readiness),
+            housekeeping(database),
+        )
     finally:
         await feed.close()
         await database.close()
+
+
+async def come_up(watch: LogWatch, recovery: Recovery, projector: Projector) -> None:
+    """Bring the database and the log together before anything is consumed, however long the bus is away."""
+    wait = _FIRST_WAIT_SECONDS
+    while True:
+        try:
+            await watch.look()
+            await recovery.recover()
+            await projector.catch_up()
+        except (TransientError, DatabaseUnavailableError) as error:
+            log.warning("start waits", error=str(error), retry_seconds=wait)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+        else:
+            return
 
 
 def build_http(desk: Desk | None, feed: Feed | None, admin: Sequence[BaseRoute] = ()) -> FastAPI:

@@ -75,6 +75,10 @@ class Feed:
         self._max_streams = max_streams
         self._closed = False
 
+    def lacks(self, sequence: int) -> bool:
+        """Say whether an event is newer than all that was announced; nothing is before ``open_at``."""
+        return self._newest is not None and sequence > self._newest
+
     @property
     def newest(self) -> int:
         """The number of the newest event that was announced."""

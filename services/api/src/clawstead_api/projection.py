@@ -14,7 +14,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from clawstead_api.tables import Event as EventRow
-from clawstead_api.tables import EventColumns, Instance, Status
+from clawstead_api.tables import Instance, Status
 from clawstead_api.views import public_data
 from clawstead_shared.control import Effect
 from clawstead_shared.events import Desired, DesiredState, Event, EventType, Observed, Payload, Phase
@@ -30,9 +30,9 @@ Newest = Mapping[tuple[Topic, str], Event[Payload]]
 
 @dataclass(slots=True)
 class Change:
-    """What is to be written. ``statuses`` are the session's own objects, already changed."""
+    """What is to be written: columns of ``event``, and statuses that are the session's own, already changed."""
 
-    added: list[EventRow] = field(default_factory=list)
+    added: list[dict[str, Any]] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
     """Ids of rows with progress that is not the newest any more."""
     statuses: list[Status] = field(default_factory=list)
@@ -41,7 +41,10 @@ class Change:
     def effects(self) -> list[Effect]:
         """Say it to an operator."""
         return [
-            *(Effect(instance_id=row.instance_id, action="add history row", detail=row.type) for row in self.added),
+            *(
+                Effect(instance_id=row["instance_id"], action="add history row", detail=row["type"])
+                for row in self.added
+            ),
             *(
                 Effect(instance_id=each.instance_id, action="change status", detail=each.phase)
                 for each in self.statuses
@@ -57,7 +60,7 @@ async def changes(session: AsyncSession, events: Sequence[Event[Payload]], newes
     fresh = list({event.id: event for event in reversed(events) if event.id not in known}.values())[::-1]
     change.outdated = await _thin(session, fresh, offset)
     owners = await owners_of(session, fresh)
-    change.added = [EventRow(**row_of(event, owners, offset)) for event in fresh]
+    change.added = [row_of(event, owners, offset) for event in fresh]
     await _set_statuses(session, change, fresh, [event for event in newest.values() if event.topic in PROJECTED])
     return change
 
@@ -65,7 +68,7 @@ async def changes(session: AsyncSession, events: Sequence[Event[Payload]], newes
 def row_of(event: Event[Payload], owners: Mapping[str, str], offset: int) -> dict[str, Any]:
     """Return the columns of an event's history row."""
     owner = event.data.spec.owner_id if isinstance(event.data, Desired) else owners.get(event.instance_id)
-    values = {
+    return {
         "id": event.id,
         "sequence": offset + (event.sequence or 0),
         "owner_id": owner,
@@ -75,8 +78,6 @@ def row_of(event: Event[Payload], owners: Mapping[str, str], offset: int) -> dic
         "time": event.time,
         "data": public_data(event),
     }
-    assert values.keys() == EventColumns.model_fields.keys()
-    return values
 
 
 async def owners_of(session: AsyncSession, events: Iterable[Event[Payload]]) -> dict[str, str]:

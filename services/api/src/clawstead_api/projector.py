@@ -107,8 +107,8 @@ class Projector:
             change = await self._commit(events, newest)
         self._highest = events[-1].sequence or 0
         for row in change.added:
-            if row.sequence > self._feed.newest:
-                self._feed.announce(row)
+            if self._feed.lacks(row["sequence"]):
+                self._feed.announce(EventRow(**row))
 
     async def plan(self, events: Sequence[Event[Payload]]) -> list[Effect]:
         """Say what taking ``events`` in would change.
@@ -174,4 +174,4 @@ async def _write(session: AsyncSession, change: Change) -> None:
         connection = await session.connection()
         insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         # Another process may have taken the same event in a moment ago.
-        await connection.execute(insert(EventRow).on_conflict_do_nothing(), [row.model_dump() for row in change.added])
+        await connection.execute(insert(EventRow).on_conflict_do_nothing(), change.added)
