@@ -20,6 +20,7 @@ from clawstead_api.keys import KeyExchange
 from clawstead_api.outbox import Relay
 from clawstead_api.plans import load_plans
 from clawstead_api.projector import Projector
+from clawstead_api.recovery import Recovery
 from clawstead_api.sealing import Vault
 from clawstead_api.tickets import TicketIssuer
 from clawstead_shared.control import InstanceLogs, LogsRequest
@@ -120,6 +121,16 @@ class Api:
             output=self.output,
             wake=self._wake,
         )
+        self.recovery = Recovery(
+            database,
+            self.projector,
+            reader=self.bus,
+            archive=self.bus,
+            secrets=self.buckets,
+            edge=EdgeSettings(),
+            image="openclaw:local",
+            wake=self._wake,
+        )
         self.app = build_http(self.desk, self.feed)
         self._taken_in = 0
 
@@ -137,6 +148,10 @@ class Api:
         """Store the token and open the feed, as a start does."""
         await ensure_admin_token(self.database, preset=TOKEN)
         await self.projector.catch_up()
+
+    def restarted(self) -> None:
+        """Take in from the first event on, as after a loss of the log."""
+        self._taken_in = 0
 
     async def settle(self) -> None:
         """Let the relay publish what is committed, and the projector take in what is published."""

@@ -118,7 +118,7 @@ class Projector:
             DatabaseUnavailableError: the database did not answer.
         """
         newest = await self._newest(events)
-        async with self._database.read() as session, session.no_autoflush:
+        async with self._database.read() as session:
             return (await changes(session, events, newest, self.numbering.offset)).effects()
 
     async def announce_missed(self) -> None:
