@@ -121,16 +121,7 @@ class Api:
             output=self.output,
             wake=self._wake,
         )
-        self.recovery = Recovery(
-            database,
-            self.projector,
-            reader=self.bus,
-            archive=self.bus,
-            secrets=self.buckets,
-            edge=EdgeSettings(),
-            image="openclaw:local",
-            wake=self._wake,
-        )
+        self.recovery = Recovery(self.desk, self.projector, self.bus, self.buckets)
         self.app = build_http(self.desk, self.feed)
         self._taken_in = 0
 

@@ -83,16 +83,7 @@ async def run(service: Service, settings: Settings) -> None:
     service.http = build_http(desk, feed, admin_routes(NAME, service.readiness))
     service.before_stop(feed.close)
     projector = Projector(database, service.bus, archive, feed, wake=relay.wake)
-    recovery = Recovery(
-        database,
-        projector,
-        reader=service.bus,
-        archive=archive,
-        secrets=buckets,
-        edge=settings,
-        image=settings.image,
-        wake=relay.wake,
-    )
+    recovery = Recovery(desk, projector, service.bus, buckets)
     subscribe(service.bus, projector)
     service.bus.control.answer(Verb.RESYNC, recovery.answer)
     service.bus.control.answer(Verb.REBUILD, Rebuilder(database, archive, projector).answer)

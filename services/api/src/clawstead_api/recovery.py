@@ -8,7 +8,7 @@ consumed, when the log or the secrets turn out to be made anew, and when an oper
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import structlog
@@ -17,11 +17,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from clawstead_api import audit, outbox, repository
 from clawstead_api.adoption import Logged, Verdict, decide, new_row, take_over
-from clawstead_api.database import Database
 from clawstead_api.desires import desired_of
+from clawstead_api.desk import Desk
 from clawstead_api.errors import DatabaseUnavailableError
 from clawstead_api.outbox import Action
-from clawstead_api.ports import Archive, SecretStore
+from clawstead_api.ports import SecretStore
 from clawstead_api.projector import Projector
 from clawstead_api.reordering import reorder
 from clawstead_api.sealing import deposited, withdrawn
@@ -40,7 +40,6 @@ from clawstead_shared.events import (
 )
 from clawstead_shared.ids import new_event_id
 from clawstead_shared.messaging import EventReader, Stored
-from clawstead_shared.settings import EdgeSettings
 from clawstead_shared.subjects import Topic
 
 log = structlog.get_logger()
@@ -53,26 +52,13 @@ _WATCH_SECONDS = 5.0
 class Recovery:
     """Brings database and log together."""
 
-    def __init__(
-        self,
-        database: Database,
-        projector: Projector,
-        *,
-        reader: EventReader,
-        archive: Archive,
-        secrets: SecretStore,
-        edge: EdgeSettings,
-        image: str,
-        wake: Callable[[], None],
-    ) -> None:
-        self._database = database
+    def __init__(self, desk: Desk, projector: Projector, reader: EventReader, secrets: SecretStore) -> None:
+        self._desk = desk
+        self._database = desk.database
+        self._archive = desk.archive
         self._projector = projector
         self._reader = reader
-        self._archive = archive
         self._secrets = secrets
-        self._edge = edge
-        self._image = image
-        self._wake = wake
         self._turn = asyncio.Lock()
         self._secrets_made: datetime | None = None
 
@@ -103,11 +89,11 @@ class Recovery:
             adopted.sort(key=lambda instance_id: (logged[instance_id].removed_at is None, instance_id))
             await self._adopt(adopted, logged, deposits)
             filled = await self._fill_history()
-            await reorder(self._database, logged, default_image=self._image)
+            await reorder(self._database, logged, default_image=self._desk.image)
             secrets = await self._deposit(deposits)
             republished = await self._republish(verdicts)
             self._secrets_made = made
-            self._wake()
+            self._desk.wake()
             counts = {"adopted": len(adopted), "republished": republished, "secrets": secrets, "events": filled}
             (log.warning if adopted or republished else log.info)("database and log compared", **counts)
             return ResyncReport(republished=republished, already_there=len(verdicts) - republished)
@@ -177,7 +163,7 @@ class Recovery:
         if moving is not None and moving.id > desired.instance_id:
             await self._move(session, moving)
         instance = instance or new_row(desired)
-        take_over(instance, desired, known.time, default_image=self._image)
+        take_over(instance, desired, known.time, default_image=self._desk.image)
         instance.removed_at = None
         if moving is not None and moving.id < desired.instance_id:
             await self._move(session, instance)
@@ -192,7 +178,7 @@ class Recovery:
         """Give an instance whose subdomain another has its id as subdomain."""
         log.error("subdomain given up, an older instance has it", instance_id=instance.id, subdomain=instance.subdomain)
         instance.subdomain = instance.id
-        change = {"subdomain": instance.id, "origin": self._edge.origin(instance.id)}
+        change = {"subdomain": instance.id, "origin": self._desk.edge.origin(instance.id)}
         instance.specify(instance.specification.model_copy(update=change))
         instance.generation += 1
         session.add(instance)
