@@ -169,3 +169,13 @@ async def test_without_a_sealing_key_a_create_waits_with_a_hint(api: Api) -> Non
         assert response.headers["Retry-After"] == "2"
         assert "provisioner has never been seen" in response.json()["detail"]
         assert (await client.get("/instances")).json()["items"] == []
+
+
+async def test_all_secrets_are_read_at_once_but_for_those_that_were_forgotten(bus: Bus) -> None:
+    buckets = NatsBuckets(bus)
+    for instance_id in ("a", "b", "c"):
+        await buckets.put(instance_id, instance_id.encode())
+    await buckets.put("a", b"newer")
+    await buckets.forget("b")
+    assert {key: sealed async for key, sealed in buckets.deposits()} == {"a": b"newer", "c": b"c"}
+    assert (await buckets.created()).tzinfo is not None

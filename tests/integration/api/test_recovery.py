@@ -1,6 +1,6 @@
 """Two-way recovery: a lost or older database, a lost log, and both sides with something that the other lacks."""
 
-from datetime import timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -41,7 +41,7 @@ async def put_back(api: Api, copy: Copy | None = None) -> None:
 
 def lose_log(api: Api) -> None:
     api.bus.events.clear()
-    api.bus.created += timedelta(seconds=1)
+    api.bus.created = datetime.now(UTC)
     api.restarted()
 
 

@@ -1,6 +1,5 @@
 """The key-value buckets on NATS JetStream. Keeps ``SecretStore``, ``KeyDirectory`` and ``HostDirectory``."""
 
-import asyncio
 import base64
 import binascii
 import contextlib
@@ -16,13 +15,12 @@ from pydantic import ValidationError
 from clawstead_api.adapters.nats_log import created_of
 from clawstead_shared.errors import StreamsMissingError, TransientError
 from clawstead_shared.hosts import HostBudget
-from clawstead_shared.messaging import Bus
+from clawstead_shared.messaging import Bus, Log
 from clawstead_shared.streams import HOSTS_BUCKET, KEYS_BUCKET, SEALING_KEY, SECRETS_BUCKET, TICKET_KEY
 
 log = structlog.get_logger()
 
 _SEALING_KEY_BYTES = 32
-_READ_AT_ONCE = 64
 
 
 class NatsBuckets:
@@ -31,6 +29,7 @@ class NatsBuckets:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._buckets: dict[str, KeyValue] = {}
+        self._secrets = Log(lambda: bus.broker.connection, f"KV_{SECRETS_BUCKET}")
 
     async def put(self, instance_id: str, sealed: bytes) -> None:
         """See ``SecretStore.put``."""
@@ -49,14 +48,10 @@ class NatsBuckets:
 
     async def deposits(self) -> AsyncIterator[tuple[str, bytes]]:
         """See ``SecretStore.deposits``."""
-        with _translated():
-            keys = await self._bus.keys(SECRETS_BUCKET)
-        for begin in range(0, len(keys), _READ_AT_ONCE):
-            chunk = keys[begin : begin + _READ_AT_ONCE]
-            values = await asyncio.gather(*(self._get(key, SECRETS_BUCKET) for key in chunk))
-            for key, sealed in zip(chunk, values, strict=True):
-                if sealed:
-                    yield key, sealed
+        prefix = f"$KV.{SECRETS_BUCKET}."
+        async for message in self._secrets.read(subject=f"{prefix}>"):
+            if "KV-Operation" not in message.headers:
+                yield message.subject.removeprefix(prefix), message.body
 
     async def sealing_key(self) -> bytes | None:
         """See ``KeyDirectory.sealing_key``."""
