@@ -94,6 +94,21 @@ until_true() {
 
 answers() { [ "$(request GET "$1" "$2" | tail -1)" = "$3" ]; }
 in_phase() { [ "$(request GET "$CLAWSTEAD_DOMAIN" "/api/v1/instances/$1" | field phase 2>/dev/null)" = "$2" ]; }
+# nats_greets CONTAINER ADDRESS: whether NATS answers a container there.
+nats_greets() { docker exec "$1" sh -c "nc -w 2 $2 4222 </dev/null" 2>/dev/null | grep -q INFO; }
+network_address() { docker inspect --format "{{with index .NetworkSettings.Networks \"$2\"}}{{.$3}}{{end}}" "$1"; }
+no_route_to_nats() {
+    local nats instance address
+    nats=$(compose ps --quiet nats)
+    instance=$(our_objects container)
+    compose exec --no-TTY keeper python -c \
+        'import socket; assert b"INFO" in socket.create_connection(("nats", 4222), 2).recv(9)' || return 1
+    for address in "$(network_address "$nats" "${PROJECT}_bus" IPAddress)" \
+        "$(network_address "$nats" "${PROJECT}_bus" Gateway)"; do
+        [ -n "$address" ] || return 1
+        if nats_greets "$instance" "$address"; then return 1; fi
+    done
+}
 nothing_left() {
     [ -z "$(our_objects container --all)$(our_objects network)$(ls "$CLAWSTEAD_DATA_DIR/instances")" ]
 }
@@ -115,6 +130,8 @@ answer=$(request POST "$CLAWSTEAD_DOMAIN" /api/v1/instances '{"name": "smoke", "
 id=$(field id <<<"$answer")
 until_true "instance $id runs" in_phase "$id" running
 until_true "it answers through the edge" answers "$id.$CLAWSTEAD_DOMAIN" /healthz 200
+no_route_to_nats || fail "NATS is not where only the platform reaches it"
+say "it has no route to NATS"
 answer=$(request DELETE "$CLAWSTEAD_DOMAIN" "/api/v1/instances/$id")
 [ "$(tail -1 <<<"$answer")" = 202 ] || fail "the deletion was not accepted: $answer"
 until_true "nothing of it is left" nothing_left

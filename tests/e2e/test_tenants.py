@@ -9,7 +9,7 @@ import psutil
 
 from tests.e2e.engine import Engine
 from tests.e2e.operations import Operations
-from tests.e2e.platform import Platform
+from tests.e2e.platform import SERVICES, Platform
 
 GREETING = b"INFO {}\r\n"
 """How NATS greets whoever connects."""
@@ -57,3 +57,13 @@ async def test_a_tenants_container_has_no_route_to_nats(
         assert all(greeted(gateway, port) for gateway in gateways), "the check itself finds nothing"
     reached = [address for address in addresses_of_this_machine() if greeted(address, platform.nats_port)]
     assert reached == []
+
+
+async def test_no_process_asks_of_the_bus_for_more_than_it_may(operations: Operations, platform: Platform) -> None:
+    instance_id = await operations.create()
+    await operations.reached(instance_id, "running")
+    await operations.command(instance_id, "stop")
+    await operations.reached(instance_id, "stopped")
+    logs = {service: platform.log(service).lower() for service in SERVICES}
+    assert [service for service, log in logs.items() if "permissions violation" in log] == []
+    assert all("ready" in log for log in logs.values())

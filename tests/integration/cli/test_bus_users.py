@@ -23,6 +23,7 @@ from clawstead_shared.streams import (
     BUCKETS,
     CONSUMERS,
     DEAD_LETTER_STREAM,
+    HEALTH,
     STATE_STREAM,
     STREAMS,
     WRITERS,
@@ -305,13 +306,25 @@ async def test_buckets_are_read_and_written_by_whom_they_are_for(secured: Secure
     await asyncio.gather(api.close(), provisioner.close(), terminal.close())
 
 
-async def test_the_keeper_puts_back_what_is_gone(secured: SecuredBus) -> None:
+async def test_the_keeper_puts_back_what_is_gone_and_its_service_goes_on(secured: SecuredBus) -> None:
+    seen: list[str] = []
+
+    async def handle(event: Event[Payload]) -> None:
+        seen.append(event.id)
+
     keeper, operator = await secured.client("keeper"), await secured.client("operator")
-    await operator.jetstream().delete_consumer(STATE_STREAM, "health")
+    health, provisioner = secured.bus("health"), secured.bus("provisioner")
+    await asyncio.gather(health.connect(), provisioner.connect())
+    health.consume(HEALTH, {Topic.OBSERVED: handle})
+    await health.start()
+    await operator.jetstream().delete_consumer(STATE_STREAM, HEALTH.durable)
     await operator.jetstream().delete_stream(DEAD_LETTER_STREAM)
     changed = {(change.name, change.outcome) for change in await topology.apply(keeper.jetstream())}
-    assert {("health", "created"), (DEAD_LETTER_STREAM, "created")} <= changed
-    await asyncio.gather(keeper.close(), operator.close())
+    assert {(HEALTH.durable, "created"), (DEAD_LETTER_STREAM, "created")} <= changed
+    event = make_event(Topic.OBSERVED)
+    await provisioner.publish(event)
+    await wait_until(lambda: event.id in seen, what="handled")
+    await asyncio.gather(health.close(), provisioner.close(), keeper.close(), operator.close())
 
 
 async def test_who_is_not_a_user_is_refused(secured: SecuredBus) -> None:
