@@ -74,6 +74,7 @@ def container_findings(facts: Facts) -> Iterator[Finding]:
         instance_id = instance_of(document)
         if instance_id is None:
             yield _stranger(document)
+            yield from _ports(Seen(document, "", facts.site, engine.cpus, None, settled=False))
             continue
         desired = bus.desired.get(instance_id) if bus else None
         observed = bus.observed.get(instance_id) if bus else None
@@ -175,7 +176,7 @@ def _limits(seen: Seen) -> Iterator[Finding]:
             Severity.WARNING,
             what=f"not the limits of plan {seen.desired.spec.plan}: {'; '.join(wrong)}",
             why="it takes what others paid for, or dies of too little",
-            todo="the provisioner puts them right within a minute; if not: `clawstead logs provisioner`",
+            todo=f"`clawstead restart {seen.instance_id}` gives it what it should have",
         )
 
 
