@@ -7,6 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 from nats.errors import MaxPayloadError
+from prometheus_client import REGISTRY
 from sqlmodel import select
 
 from clawstead_api.adapters.nats_buckets import NatsBuckets
@@ -165,6 +166,76 @@ async def test_poison_is_quarantined_and_the_others_go_on(
     newest = await bus.newest(Topic.DESIRED, poisoned)
     assert newest is not None
     assert newest.data.generation == 2, "the next snapshot says it all"  # type: ignore[attr-defined]
+
+
+class SlowBus(UnreliableBus):
+    """The real bus, which takes what it is told only when it is let."""
+
+    def __init__(self, bus: Bus) -> None:
+        super().__init__(bus)
+        self.let = asyncio.Event()
+        self.begun: list[str] = []
+
+    async def publish(self, event: Event[Payload]) -> int:
+        self.begun.append(event.instance_id)
+        await self.let.wait()
+        return await super().publish(event)
+
+
+async def test_many_instances_are_told_at_once_and_each_in_order(api: Api, client: httpx.AsyncClient, bus: Bus) -> None:
+    ids = [await create(client) for _ in range(3)]
+    for instance_id in ids:
+        await client.post(f"/instances/{instance_id}/stop")
+    sink = SlowBus(bus)
+    drained = asyncio.create_task(relay_of(api, bus, sink).drain())
+
+    async def all_begun() -> bool:
+        return len(sink.begun) == len(ids)
+
+    await wait_until(all_begun)
+    assert sorted(sink.begun) == sorted(ids), "none is told of its second change before its first is stored"
+    sink.let.set()
+    assert await drained == 6
+    for instance_id in ids:
+        newest = await bus.newest(Topic.DESIRED, instance_id)
+        assert newest is not None
+        assert newest.data.generation == 2  # type: ignore[attr-defined]
+    messages = [message.event() async for message in bus.log.read()]
+    assert [event.data.generation for event in messages if event.instance_id == ids[0]] == [1, 2]  # type: ignore[attr-defined]
+
+
+async def test_a_crash_among_many_repeats_only_what_the_bus_recognises(
+    api: Api, client: httpx.AsyncClient, bus: Bus, sink: UnreliableBus
+) -> None:
+    for _ in range(5):
+        await create(client)
+    sink.after = [CrashError()]
+    with pytest.raises(CrashError):
+        await relay_of(api, bus, sink).drain()
+    while await relay_of(api, bus).drain():
+        pass
+    assert await stored(bus) == 5
+    assert await waiting(api) == []
+
+
+async def test_metrics_tell_how_long_rows_wait_and_how_many_are_set_aside(
+    api: Api, client: httpx.AsyncClient, bus: Bus, running_relay: Relay, nats_server: NatsServer
+) -> None:
+    def metric(name: str) -> float:
+        return REGISTRY.get_sample_value(f"clawstead_outbox_{name}") or 0.0
+
+    nats_server.kill()
+    await wait_until(lambda: not bus.connected)
+    await create(client)
+    await create(client)
+    async with api.database.write() as session:
+        row = (await session.exec(select(Outbox).order_by(Outbox.id))).first()  # type: ignore[arg-type]
+        assert row
+        row.quarantined_at = row.created_at
+    await wait_until(lambda: metric("pending") == 1 and metric("quarantined_rows") == 1)
+    await wait_until(lambda: metric("oldest_seconds") > 1)
+    nats_server.start()
+    await wait_until(lambda: metric("pending") == 0 and metric("oldest_seconds") == 0, timeout=15)
 
 
 @pytest.fixture
