@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from clawstead_shared import topology
 from clawstead_shared.events import Event, Health, Observed, Phase, Verdict, encode
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.messaging import Bus
@@ -22,6 +23,7 @@ from tests.support.factories import make_observed, observed_event
 from tests.support.gateways import StubGateway
 from tests.support.nats_server import NatsServer
 from tests.support.ports import free_port
+from tests.support.replaying import rebuild, replay
 from tests.support.wait import wait_until
 
 
@@ -202,3 +204,36 @@ async def test_the_bus_may_go_away_and_come_back(
     nats_server.start()
     await wait_until(lambda: bus.connected)
     await reached(bus, event.instance_id, Verdict.UNHEALTHY)
+
+
+async def test_replay_redelivery_rebuild_and_a_lost_log_repeat_no_verdict(
+    bus: Bus, nats_server: NatsServer, service: HealthProcess, stub: StubGateway
+) -> None:
+    event, gone = running(stub), running(stub)
+    for observed in (event, gone):
+        await bus.publish(observed)
+        await reached(bus, observed.instance_id, Verdict.HEALTHY)
+    await bus.publish(running(stub, gone.instance_id, phase=Phase.REMOVED))
+    await reached(bus, gone.instance_id, Verdict.STOPPED)
+    last = await bus.log.last_sequence()
+    assert await replay(bus, "health", dry_run=True) == ([], [])
+    assert await replay(bus, "health") == ([], [])
+    first, second = await rebuild(bus, "health"), await rebuild(bus, "health")
+    assert (first.before, first.after, first.entries) == (first.after, second.after, 1)
+    await bus.jetstream.delete_consumer(STATE_STREAM, HEALTH.durable)
+    await topology.apply(bus.jetstream)
+
+    async def redelivered() -> bool:
+        info = await bus.jetstream.consumer_info(STATE_STREAM, HEALTH.durable)
+        return bool(info.num_pending == 0 and info.num_ack_pending == 0)
+
+    await wait_until(redelivered, timeout=20)
+    assert await bus.log.last_sequence() == last
+    await asyncio.to_thread(nats_server.lose_store)
+    await wait_until(lambda: bus.connected)
+    await topology.apply(bus.jetstream)
+    await reached(bus, event.instance_id, Verdict.HEALTHY)
+    await bus.publish(event)
+    stub.status = 503
+    await reached(bus, event.instance_id, Verdict.UNHEALTHY)
+    assert await verdicts_published(bus, event.instance_id) == 2
