@@ -25,6 +25,8 @@ from clawstead_proxy_sync.log_view import (
     claims_of,
     digest_of,
     observation,
+    same_route,
+    told_route,
     unknown_lines,
 )
 from clawstead_proxy_sync.nginx_map import Upstream
@@ -78,7 +80,7 @@ class RouteKeeper:
             TransientError: bus or edge did not do their part now.
         """
         observed = await self._events.snapshot(Topic.OBSERVED)
-        self._told = {key: _route(event) for key, event in (await self._events.snapshot(Topic.ROUTE)).items()}
+        self._told = {key: told_route(event) for key, event in (await self._events.snapshot(Topic.ROUTE)).items()}
         for event in observed.values():
             refusal, _ = self._take(event)
             if refusal:
@@ -139,7 +141,7 @@ class RouteKeeper:
             touched = table.put(instance_id, claim) | table.forget(event.data.subdomain)
             effects = changes(instance_id, self._table, table, sorted(touched))
         route, told = self._route_of(event.data, table), self._told.get(instance_id)
-        if route.active if told is None else not _same(told, route):
+        if route.active if told is None else not same_route(told, route):
             detail = f"{route.hostname} {'leads to ' + str(route.upstream) if route.active else 'is closed'}"
             effects.append(Effect(instance_id=instance_id, action="publish route", detail=detail))
         return effects
@@ -170,9 +172,13 @@ class RouteKeeper:
 
     async def _follow(self, observed: Observations) -> None:
         for instance_id, event in observed.items():
-            if self._seen.get(instance_id) != Seen.of(event) or self._untold(observation(event)):
+            if self._seen.get(instance_id) != Seen.of(event):
                 with contextlib.suppress(UnroutableError):  # its event is set aside
                     await self.refresh(instance_id)
+            elif self._untold(observation(event)):
+                async with self._locks.setdefault(instance_id, asyncio.Lock()):
+                    if self._seen.get(instance_id) == Seen.of(event):
+                        await self._tell(observation(event))
         for instance_id in self._told.keys() - observed.keys():
             await self._tell_gone(instance_id)
 
@@ -263,11 +269,11 @@ class RouteKeeper:
 
     def _untold(self, observed: Observed) -> bool:
         route, told = self._route_of(observed), self._told.get(observed.instance_id)
-        return route.active if told is None else not _same(told, route)
+        return route.active if told is None else not same_route(told, route)
 
     async def _publish(self, route: Route) -> None:
         event = self._unconfirmed.get(route.instance_id)
-        if event is None or not _same(event.data, route):
+        if event is None or not same_route(event.data, route):
             # A publish that was not confirmed is repeated as the same event, so that it is stored once.
             event = Event(EventType.ROUTE_CHANGED, SERVICE, route)
             self._unconfirmed[route.instance_id] = event
@@ -289,12 +295,3 @@ class RouteKeeper:
             active=upstream is not None,
             map_generation=self._edge.served.generation if self._edge.served else 0,
         )
-
-
-def _same(one: Route, other: Route) -> bool:
-    return one.model_copy(update={"map_generation": other.map_generation}) == other
-
-
-def _route(event: Event[Any]) -> Route:
-    assert isinstance(event.data, Route)
-    return event.data
