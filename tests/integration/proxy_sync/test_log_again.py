@@ -156,7 +156,7 @@ async def test_files_that_were_deleted_while_it_runs_are_there_again(
     damage: Callable[[ProxySyncProcess], None],
 ) -> None:
     running = await routed(bus, client, site)
-    await wait_until(lambda: running.subdomain in process.map)
+    await wait_until(lambda: has_lines(process, 1))
     damage(process)
     await wait_until(lambda: _whole(process, running.subdomain), timeout=20, what="files are there again")
     await wait_until(lambda: serves(client, running.subdomain, 200), timeout=20)
@@ -178,7 +178,7 @@ async def test_files_that_were_deleted_while_it_was_stopped_are_made_again_and_t
     bus: Bus, process: ProxySyncProcess, client: SiteClient, site: EchoSite
 ) -> None:
     running = await routed(bus, client, site)
-    await wait_until(lambda: running.subdomain in process.map)
+    await wait_until(lambda: has_lines(process, 1))
     process.stop()
     _everything(process)
     (process.directory / "tls" / "site.pem").unlink()
@@ -192,6 +192,7 @@ async def test_a_lost_authority_is_made_again_with_a_clear_word(
     bus: Bus, process: ProxySyncProcess, client: SiteClient, site: EchoSite
 ) -> None:
     running = await routed(bus, client, site)
+    await wait_until(lambda: has_lines(process, 1))
     shutil.rmtree(process.directory / "tls")
     await wait_until(lambda: "certificate authority was lost" in process.log())
     await wait_until((process.directory / "tls" / "site.json").exists)

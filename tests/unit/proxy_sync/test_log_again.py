@@ -1,6 +1,7 @@
 """The log comes again, or is gone: nothing changes that need not, and no route ends because nobody remembers it."""
 
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
@@ -61,6 +62,16 @@ async def test_a_dry_run_tells_lines_gates_and_facts(bench: Bench) -> None:
         "open gate",
         "publish route",
     ]
+
+
+async def test_events_that_were_followed_long_ago_cost_nothing(bench: Bench) -> None:
+    observed = await bench.observe(make_observed())
+    await bench.observe(observed, phase=Phase.STOPPED)
+    bench.edge.actions.clear()
+    bench.bus.available = False
+    for old in bench.bus.of(Topic.OBSERVED):
+        await bench.keeper.refresh(observed.instance_id, hint=cast("Event[Observed]", old))
+    assert bench.edge.actions == []
 
 
 async def test_a_dry_run_names_what_can_never_be_a_route(bench: Bench) -> None:

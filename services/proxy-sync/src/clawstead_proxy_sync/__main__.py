@@ -1,7 +1,7 @@
 """Entry point of proxy-sync."""
 
 from clawstead_proxy_sync import app
-from clawstead_proxy_sync.reconcile import SERVICE
+from clawstead_proxy_sync.facts import SERVICE
 from clawstead_proxy_sync.settings import Settings
 from clawstead_shared.service import Service, serve
 

@@ -21,10 +21,11 @@ from clawstead_proxy_sync.adapters.layout import PASSABLE, Layout
 from clawstead_proxy_sync.adapters.local_ca import LocalAuthority
 from clawstead_proxy_sync.adapters.nginx import NginxEdge
 from clawstead_proxy_sync.backoff import Backoff
+from clawstead_proxy_sync.facts import SERVICE
 from clawstead_proxy_sync.nginx_conf import NginxConfig
 from clawstead_proxy_sync.ports import Certificate, Report
 from clawstead_proxy_sync.publisher import MapPublisher
-from clawstead_proxy_sync.reconcile import SERVICE, RouteKeeper
+from clawstead_proxy_sync.reconcile import RouteKeeper
 from clawstead_proxy_sync.routing import RouteTable
 from clawstead_proxy_sync.settings import Settings
 from clawstead_proxy_sync.subscribers import subscribe
@@ -59,11 +60,10 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
     service.http = Starlette(routes=[*admin_routes(SERVICE, service.readiness), lookup.lookup_route(keeper)])
     subscribe(service.bus, keeper)
 
-    async def repair() -> None:
+    async def renew() -> None:
         certificate = await certificates.current()
         if certificate.digest != config.certificate_digest:
             await edge.reconfigure(nginx_config(settings, certificate))
-        await edge.repair()
 
     async def repair_gates() -> None:
         keeper.repair_gates()
@@ -72,7 +72,9 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
         # The edge first: it serves the stored table while the bus may still be away.
         group.create_task(edge.run(reporter(service.readiness)), name="edge")
         group.create_task(publisher.run(), name="publisher")
-        group.create_task(repeat(repair, settings.edge_check_interval), name="files")
+        # Not in one loop: a reload that a lost certificate makes fail holds up the repair of the other files.
+        group.create_task(repeat(renew, settings.edge_check_interval), name="certificates")
+        group.create_task(repeat(edge.repair, settings.edge_check_interval), name="files")
         await edge.up()
         await service.connect()
         log_watch = LogWatch(lambda: service.bus.jetstream)

@@ -10,7 +10,7 @@ from clawstead_proxy_sync.errors import UnroutableError
 from clawstead_proxy_sync.nginx_map import RouteMap, Routes
 from clawstead_proxy_sync.routing import Claim, Kept, RouteTable, claim_of
 from clawstead_shared.control import Effect
-from clawstead_shared.events import Event, Observed, Route
+from clawstead_shared.events import Event, Observed
 from clawstead_shared.messaging.control import RefusedError
 
 Observations = Mapping[str, Event[Any]]
@@ -102,17 +102,6 @@ def observation(event: Event[Any]) -> Observed:
     """Return what an event of topic ``observed`` says."""
     assert isinstance(event.data, Observed)
     return event.data
-
-
-def told_route(event: Event[Any]) -> Route:
-    """Return what an event of topic ``route`` says."""
-    assert isinstance(event.data, Route)
-    return event.data
-
-
-def same_route(one: Route, other: Route) -> bool:
-    """Say whether two facts tell the same of an instance, whichever table showed it."""
-    return one.model_copy(update={"map_generation": other.map_generation}) == other
 
 
 def _unknown(observed: Observations, labels: Set[str]) -> set[str]:

@@ -16,6 +16,7 @@ from opentelemetry import trace
 from prometheus_client import Gauge
 
 from clawstead_proxy_sync.errors import UnroutableError
+from clawstead_proxy_sync.facts import RouteFacts
 from clawstead_proxy_sync.log_view import (
     Observations,
     Seen,
@@ -25,8 +26,6 @@ from clawstead_proxy_sync.log_view import (
     claims_of,
     digest_of,
     observation,
-    same_route,
-    told_route,
     unknown_lines,
 )
 from clawstead_proxy_sync.nginx_map import Upstream
@@ -35,11 +34,10 @@ from clawstead_proxy_sync.publisher import MapPublisher
 from clawstead_proxy_sync.routing import RouteTable, claim_of
 from clawstead_shared.control import Effect, RebuildReport
 from clawstead_shared.errors import TransientError
-from clawstead_shared.events import Event, EventType, MalformedEventError, Observed, Route
+from clawstead_shared.events import Event, MalformedEventError, Observed, Route
 from clawstead_shared.messaging import EventReader, EventSink
 from clawstead_shared.subjects import Topic
 
-SERVICE = "proxy-sync"
 KEPT = Gauge("clawstead_edge_routes_kept", "Routes that go on although the log knows nothing of their instances")
 
 log = structlog.get_logger()
@@ -63,8 +61,8 @@ class RouteKeeper:
         self._hostname = hostname
         self._open: set[str] = set()
         self._seen: dict[str, Seen] = {}
-        self._told: dict[str, Route] = {}
-        self._unconfirmed: dict[str, Event[Route]] = {}
+        self._followed: dict[str, Seen] = {}
+        self._facts = RouteFacts(events)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def upstream(self, label: str) -> Upstream | None:
@@ -80,7 +78,7 @@ class RouteKeeper:
             TransientError: bus or edge did not do their part now.
         """
         observed = await self._events.snapshot(Topic.OBSERVED)
-        self._told = {key: told_route(event) for key, event in (await self._events.snapshot(Topic.ROUTE)).items()}
+        self._facts.restore(await self._events.snapshot(Topic.ROUTE))
         for event in observed.values():
             refusal, _ = self._take(event)
             if refusal:
@@ -118,8 +116,9 @@ class RouteKeeper:
         Raises:
             TransientError: bus or edge did not do their part now.
         """
-        self._told.clear()
+        self._facts.clear()
         self._seen.clear()
+        self._followed.clear()
         await self.resync()
 
     async def foresee(self, instance_id: str) -> list[Effect]:
@@ -140,8 +139,8 @@ class RouteKeeper:
             table = table.copy()
             touched = table.put(instance_id, claim) | table.forget(event.data.subdomain)
             effects = changes(instance_id, self._table, table, sorted(touched))
-        route, told = self._route_of(event.data, table), self._told.get(instance_id)
-        if route.active if told is None else not same_route(told, route):
+        route = self._route_of(event.data, table)
+        if self._facts.are_news(route):
             detail = f"{route.hostname} {'leads to ' + str(route.upstream) if route.active else 'is closed'}"
             effects.append(Effect(instance_id=instance_id, action="publish route", detail=detail))
         return effects
@@ -150,6 +149,7 @@ class RouteKeeper:
         self.repair_gates()
         await self._publisher.settled()
         self.repair_gates()
+        self._followed = {name: seen for name, seen in self._seen.items() if self._table.get(name)}
         KEPT.set(len(self._table.kept))
 
     def _keep_unknown(self, observed: Observations) -> None:
@@ -175,12 +175,13 @@ class RouteKeeper:
             if self._seen.get(instance_id) != Seen.of(event):
                 with contextlib.suppress(UnroutableError):  # its event is set aside
                     await self.refresh(instance_id)
-            elif self._untold(observation(event)):
+            elif self._facts.are_news(self._route_of(observation(event))):
                 async with self._locks.setdefault(instance_id, asyncio.Lock()):
                     if self._seen.get(instance_id) == Seen.of(event):
-                        await self._tell(observation(event))
-        for instance_id in self._told.keys() - observed.keys():
-            await self._tell_gone(instance_id)
+                        await self._facts.tell(self._route_of(observation(event)))
+        for route in self._facts.active_beyond(observed.keys()):
+            if self.upstream(route.hostname.partition(".")[0]) is None:
+                await self._facts.tell(route.model_copy(update={"active": False, "upstream": None}))
 
     async def refresh(self, instance_id: str, *, hint: Event[Observed] | None = None, cascade: bool = True) -> None:
         """Follow the newest observation of one instance; ``hint`` stands in if that one is unreadable.
@@ -191,6 +192,8 @@ class RouteKeeper:
         """
         lock = self._locks.setdefault(instance_id, asyncio.Lock())
         async with lock:
+            if hint is not None and self._is_behind(hint):
+                return
             observed = await self._newest(instance_id, hint)
             if observed is None:
                 return
@@ -200,13 +203,19 @@ class RouteKeeper:
                 # What may no longer be reached first: another may have its upstream now.
                 for label in sorted(labels, key=lambda label: self.upstream(label) is not None):
                     await self._settle(label)
-                await self._tell(observed.data)
+                await self._facts.tell(self._route_of(observed.data))
+                if refusal is None:
+                    self._followed[instance_id] = Seen.of(observed)
         if cascade:
             rivals = {rival for label in labels for rival in self._table.claimants(label)} - {instance_id}
             for rival in rivals:
                 await self.refresh(rival, cascade=False)
         if refusal:
             raise refusal
+
+    def _is_behind(self, event: Event[Observed]) -> bool:
+        followed = self._followed.get(event.instance_id)
+        return followed is not None and event.sequence is not None and event.sequence <= followed.sequence
 
     def repair_gates(self) -> None:
         """Make the gates what they should be, whoever changed them."""
@@ -257,30 +266,6 @@ class RouteKeeper:
         except MalformedEventError as error:
             log.warning("newest observation is unreadable", instance_id=instance_id, error=str(error))
             return hint
-
-    async def _tell(self, observed: Observed) -> None:
-        if self._untold(observed):
-            await self._publish(self._route_of(observed))
-
-    async def _tell_gone(self, instance_id: str) -> None:
-        served = self.upstream(self._told[instance_id].hostname.partition(".")[0])
-        if self._told[instance_id].active and served is None:
-            await self._publish(self._told[instance_id].model_copy(update={"active": False, "upstream": None}))
-
-    def _untold(self, observed: Observed) -> bool:
-        route, told = self._route_of(observed), self._told.get(observed.instance_id)
-        return route.active if told is None else not same_route(told, route)
-
-    async def _publish(self, route: Route) -> None:
-        event = self._unconfirmed.get(route.instance_id)
-        if event is None or not same_route(event.data, route):
-            # A publish that was not confirmed is repeated as the same event, so that it is stored once.
-            event = Event(EventType.ROUTE_CHANGED, SERVICE, route)
-            self._unconfirmed[route.instance_id] = event
-        await self._events.publish(event)
-        del self._unconfirmed[route.instance_id]
-        self._told[route.instance_id] = event.data
-        log.info("route changed", instance_id=route.instance_id, hostname=route.hostname, active=route.active)
 
     def _route_of(self, observed: Observed, table: RouteTable | None = None) -> Route:
         foreseen, table = table is not None and table is not self._table, table or self._table

@@ -1,0 +1,61 @@
+"""What was told of routes: each fact once, on change only, and again as the same event until it is stored."""
+
+from collections.abc import Mapping, Set
+from typing import Any
+
+import structlog
+
+from clawstead_shared.events import Event, EventType, Route
+from clawstead_shared.messaging import EventSink
+
+SERVICE = "proxy-sync"
+
+log = structlog.get_logger()
+
+
+class RouteFacts:
+    """Topic ``route``."""
+
+    def __init__(self, sink: EventSink) -> None:
+        self._sink = sink
+        self._told: dict[str, Route] = {}
+        self._unconfirmed: dict[str, Event[Route]] = {}
+
+    def restore(self, told: Mapping[str, Event[Any]]) -> None:
+        """Take over what was told last, by instance."""
+        self._told = {name: event.data for name, event in told.items() if isinstance(event.data, Route)}
+
+    def clear(self) -> None:
+        """Forget what was told: the log that held it was lost."""
+        self._told.clear()
+
+    def are_news(self, route: Route) -> bool:
+        """Say whether ``route`` is not what was told last; of an instance without a word, no route is no news."""
+        told = self._told.get(route.instance_id)
+        return route.active if told is None else not _same(told, route)
+
+    def active_beyond(self, instances: Set[str]) -> list[Route]:
+        """Return the active routes that were told of other instances than these."""
+        return [route for name, route in self._told.items() if name not in instances and route.active]
+
+    async def tell(self, route: Route) -> None:
+        """Publish ``route`` if it is news.
+
+        Raises:
+            TransientError: the bus did not confirm; it may or may not be told.
+        """
+        if not self.are_news(route):
+            return
+        event = self._unconfirmed.get(route.instance_id)
+        if event is None or not _same(event.data, route):
+            # A publish that was not confirmed is repeated as the same event, so that it is stored once.
+            event = Event(EventType.ROUTE_CHANGED, SERVICE, route)
+            self._unconfirmed[route.instance_id] = event
+        await self._sink.publish(event)
+        del self._unconfirmed[route.instance_id]
+        self._told[route.instance_id] = event.data
+        log.info("route changed", instance_id=route.instance_id, hostname=route.hostname, active=route.active)
+
+
+def _same(one: Route, other: Route) -> bool:
+    return one.model_copy(update={"map_generation": other.map_generation}) == other
