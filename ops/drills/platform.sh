@@ -70,19 +70,31 @@ platform_ready() { "$bin/clawstead" status; }
 # as_before: every instance is again what it was, and the containers are the same starts of the same ones.
 as_before() { look after && diff -u "$kept/before.json" "$kept/after.json"; }
 
+running_urls() { jq -r '.[] | select(.phase == "running") | .url' "$kept/before.json"; }
+
+# site_answers URL: print the status with which an instance's site answers, 000 if it does not.
+site_answers() {
+    local host=${1#https://}
+    curl --silent --output /dev/null --max-time 5 --cacert "$data/proxy-sync/tls/ca.pem" \
+        --resolve "$host:127.0.0.1" --write-out '%{http_code}' "$1/" || true
+}
+
+sites_answer() {
+    local url
+    for url in $(running_urls); do [ "$(site_answers "$url")" = 200 ] || return 1; done
+}
+
 # watch_routes: ask every running instance's site over and over, in the background, and write down each miss.
 watch_routes() {
     local urls
-    urls=$(jq -r '.[] | select(.phase == "running") | .url' "$kept/before.json")
+    urls=$(running_urls)
     : >"$kept/misses"
     echo 0 >"$kept/asked"
     (
         asked=0
         while [ ! -e "$kept/enough" ]; do
             for url in $urls; do
-                host=${url#https://}
-                code=$(curl --silent --output /dev/null --max-time 5 --cacert "$data/proxy-sync/tls/ca.pem" \
-                    --resolve "$host:127.0.0.1" --write-out '%{http_code}' "$url/" || true)
+                code=$(site_answers "$url")
                 asked=$((asked + 1))
                 [ "$code" = 200 ] || echo "$(date -u +%T) $url $code" >>"$kept/misses"
             done

@@ -13,7 +13,7 @@ from tests.e2e.platform import Platform
 from tests.support.factories import STANDIN_IMAGE
 
 DRILLS = Path(__file__).parents[2] / "ops" / "drills"
-SCRIPTS = ("api-database-lost", "nats-store-lost")
+SCRIPTS = ("api-database-lost", "nats-store-lost", "containers-lost", "edge-files-lost")
 
 
 @pytest.fixture(scope="module")
