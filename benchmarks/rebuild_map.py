@@ -19,6 +19,7 @@ from clawstead_shared.events import Phase, encode
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.messaging import Bus
 from clawstead_shared.settings import BusSettings
+from clawstead_shared.streams import PROXY_SYNC, STATE_STREAM
 from tests.support.factories import make_observed, observed_event
 from tests.support.nats_server import NatsServer
 from tests.support.proxy_sync_process import ProxySyncProcess
@@ -82,6 +83,7 @@ async def run(instances: int, events: int) -> bool:
             print(f"log: {await bus.log.last_sequence()} messages of {instances} instances")
             process.start()
             await wait_until(lambda: _served(process, instances), timeout=600, what="first table")
+            await wait_until(lambda: _settled(bus), timeout=600, what="the log followed")
             true, damaged = await measure(bus, process)
         finally:
             process.stop()
@@ -91,6 +93,11 @@ async def run(instances: int, events: int) -> bool:
     digests = {report.after for report in true + damaged}
     print(f"digests: {len(digests)}, as it must be 1")
     return slowest <= _LIMIT_SECONDS and len(digests) == 1
+
+
+async def _settled(bus: Bus) -> bool:
+    info = await bus.jetstream.consumer_info(STATE_STREAM, PROXY_SYNC.durable)
+    return not info.num_pending and not info.num_ack_pending
 
 
 async def _served(process: ProxySyncProcess, instances: int) -> bool:
