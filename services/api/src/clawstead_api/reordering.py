@@ -7,6 +7,7 @@ taken. Each is given the next of both, in its old order. An order for an instanc
 from collections.abc import Mapping
 
 import structlog
+from sqlalchemy import exists
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -28,13 +29,15 @@ async def reorder(database: Database, logged: Mapping[str, Logged], *, default_i
         DatabaseUnavailableError: the database did not answer; nothing is changed.
     """
     async with database.write() as session:
-        statement = select(Outbox).where(Outbox.action == Action.PUBLISH, col(Outbox.quarantined_at).is_(None))
+        statement = select(Outbox).where(
+            Outbox.action == Action.PUBLISH,
+            col(Outbox.quarantined_at).is_(None),
+            ~exists().where(col(Audit.event_id) == col(Outbox.event_id)),
+        )
         for row in (await session.exec(statement.order_by(col(Outbox.id)))).all():
             desired = Desired.read((row.payload or "").encode())
-            known = select(Audit.number).where(Audit.event_id == row.event_id)
-            if desired.audit is None or (await session.exec(known)).first():
-                continue
-            await _put_on_top(session, row, desired, logged.get(row.instance_id), default_image)
+            if desired.audit is not None:
+                await _put_on_top(session, row, desired, logged.get(row.instance_id), default_image)
 
 
 async def _put_on_top(
