@@ -62,6 +62,8 @@ class FakeProvisioner:
         wanted = ImageVersion(reference=spec.image, revision=spec.image_revision, digest=f"sha256:{spec.image}")
         if desired.desired_state is DesiredState.STOPPED:
             await self._say(desired, phase=Phase.STOPPED)
+        elif desired.desired_state is DesiredState.DELETED:
+            await self._say(desired, phase=Phase.REMOVED)
         elif spec.image_revision == 0:
             self._good[desired.instance_id] = wanted
             await self._say(desired, phase=Phase.RUNNING)
