@@ -24,8 +24,8 @@ class Checkup:
     failures: int
     response_ms: float | None
     restarts: int
-    last_end: datetime | None
-    """When the container last ended: its newest start came after that."""
+    last_start: datetime | None
+    """When the container was last started, by whomever."""
     detail: str
 
     @property
@@ -34,7 +34,7 @@ class Checkup:
         return self.verdict == "unhealthy"
 
 
-def checkup(instance: Instance, now: datetime) -> Checkup:
+def checkup(instance: Instance, now: datetime, last_start: datetime | None = None) -> Checkup:
     """Judge one instance as of ``now``."""
     health, verdict = instance.health, _verdict(instance)
     return Checkup(
@@ -47,7 +47,7 @@ def checkup(instance: Instance, now: datetime) -> Checkup:
         failures=health.failures if health else 0,
         response_ms=health.response_ms if health else None,
         restarts=instance.restart_count,
-        last_end=instance.exit.finished_at if instance.exit else None,
+        last_start=last_start,
         detail=_detail(instance),
     )
 

@@ -47,13 +47,6 @@ class Warned(_Part):
     message: str
 
 
-class Exit(_Part):
-    """How the container last ended."""
-
-    code: int
-    finished_at: datetime | None = None
-
-
 class Instance(_Part):
     """One instance."""
 
@@ -75,7 +68,6 @@ class Instance(_Part):
     warnings: tuple[Warned, ...] = ()
     stalled: bool = False
     stalled_hint: str | None = None
-    exit: Exit | None = None
     restart_count: int = 0
     health: Health | None = None
     route_active: bool = False

@@ -1,6 +1,7 @@
 """The instances of the token's owner, behind the API: found by id or name, created, ordered about, deleted."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from clawstead_shared.ids import is_instance_id, new_event_id
 
 _PAGE = 200
 _EVENTS_PAGE = 200
+_VERDICTS = 20
 
 
 class Api(Protocol):
@@ -92,6 +94,16 @@ class Instances:
         """Return the newest events of an instance, oldest first."""
         page = self._api.get(f"/instances/{instance_id}/events", limit=_EVENTS_PAGE)
         return list(reversed(items_of(page)))
+
+    def last_start(self, instance_id: str) -> datetime | None:
+        """Return when the health monitor saw the newest start; None if it has not lately, or the instance is gone."""
+        try:
+            changes = self._api.get(f"/instances/{instance_id}/health", limit=_VERDICTS).get("changes") or ()
+        except NotThereError:
+            return None
+        starts = (change["since"] for change in changes if change.get("verdict") == "starting")
+        newest = next(starts, None)
+        return datetime.fromisoformat(newest) if newest else None
 
     def logs(self, instance_id: str, *, tail: int) -> InstanceLogs:
         """Return the newest ``tail`` lines of an instance's log, oldest first."""

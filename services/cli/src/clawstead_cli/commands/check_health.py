@@ -36,7 +36,8 @@ def check_health(
     """
     require_choice(instance, every=every)
     now = datetime.now(UTC)
-    found = [checkup(each, now) for each in chosen(Instances(api_of(data_dir, url, token)), instance)]
+    known = Instances(api_of(data_dir, url, token))
+    found = [checkup(each, now, known.last_start(each.id)) for each in chosen(known, instance)]
     healthy = not any(each.unhealthy for each in found)
     if as_json:
         print_json({"healthy": healthy, "instances": [asdict(each) for each in found]})
@@ -58,7 +59,7 @@ def _table(found: list[Checkup]) -> Table:
         "failures",
         "response",
         "restarts",
-        "last end",
+        "last start",
         "what is wrong",
     )
     table = Table(*columns, box=None, header_style="bold")
@@ -72,7 +73,7 @@ def _table(found: list[Checkup]) -> Table:
             str(each.failures),
             "" if each.response_ms is None else f"{each.response_ms:.0f} ms",
             str(each.restarts),
-            f"{each.last_end:%m-%d %H:%M:%S}" if each.last_end else "",
+            f"{each.last_start:%m-%d %H:%M:%S}" if each.last_start else "",
             plain(each.detail),
         )
     return table
