@@ -32,9 +32,9 @@ from tests.support.factories import make_desired, make_observed
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 INSTANCES = Path("/data/instances")
-DESIRED = make_desired(generation=2)
+DESIRED = make_desired("01kb3v6s8nq3k3h2t3m4n5p6q7", generation=2)
 ID = DESIRED.instance_id
-OTHER = make_desired().instance_id
+OTHER = "01kb3v6s8nq3k3h2t3m4n5p6q8"
 NAME = f"claw-{ID}"
 LIMITS = DESIRED.spec.limits
 
