@@ -83,6 +83,7 @@ find_missing() {
         need_chromium
         need shellcheck shellcheck
         need curl curl
+        need jq jq
         need ip iproute2
     fi
 }

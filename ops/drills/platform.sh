@@ -24,13 +24,14 @@ begin() {
         exit 2
     fi
     [ -n "${CLAWSTEAD_ADMIN_TOKEN:-}" ] || { echo "set CLAWSTEAD_ADMIN_TOKEN: the drill looks at instances" >&2; exit 2; }
+    command -v jq >/dev/null && command -v curl >/dev/null || { echo "jq and curl are needed: apt-get install jq curl" >&2; exit 3; }
     "$bin/clawstead" status >/dev/null || { echo "the platform must be up and ready first: clawstead status" >&2; exit 3; }
     kept=$data/drills/$(basename "$0" .sh)-$(date -u +%Y%m%dT%H%M%S)
     mkdir -p "$kept"
     chmod 700 "$data/drills" "$kept"
     failed=0
     look before
-    say "$(from_look 'len(found)') instances; what is moved away is kept in $kept"
+    say "$(jq length "$kept/before.json") instances; what is moved away is kept in $kept"
 }
 
 say() { printf '[%4d s] %s\n' "$SECONDS" "$*"; }
@@ -39,9 +40,6 @@ finding() { say "FINDING: $*"; failed=1; }
 
 # look NAME: write down what can be seen of all instances.
 look() { "$bin/python" "$root/ops/drills/look.py" >"$kept/$1.json"; }
-
-# from_look EXPRESSION: what a Python expression makes of the first look, `found`.
-from_look() { "$bin/python" -c "import json, sys; found = json.load(sys.stdin); print($1)" <"$kept/before.json"; }
 
 supervisor() { "$bin/supervisorctl" -s "unix://$data/run/supervisor.sock" "$@" >/dev/null; }
 
@@ -73,7 +71,7 @@ platform_ready() { "$bin/clawstead" status; }
 # as_before: every instance is again what it was, and the containers are the same starts of the same ones.
 as_before() { look after && diff -u "$kept/before.json" "$kept/after.json"; }
 
-running_urls() { from_look '"\n".join(each["url"] for each in found if each["phase"] == "running")'; }
+running_urls() { jq -r '.[] | select(.phase == "running") | .url' "$kept/before.json"; }
 
 # site_answers URL: print the status with which an instance's site answers, 000 if it does not.
 site_answers() {
