@@ -24,7 +24,10 @@ begin() {
         exit 2
     fi
     [ -n "${CLAWSTEAD_ADMIN_TOKEN:-}" ] || { echo "set CLAWSTEAD_ADMIN_TOKEN: the drill looks at instances" >&2; exit 2; }
-    command -v jq >/dev/null && command -v curl >/dev/null || { echo "jq and curl are needed: apt-get install jq curl" >&2; exit 3; }
+    if ! command -v jq >/dev/null || ! command -v curl >/dev/null; then
+        echo "jq and curl are needed: apt-get install jq curl" >&2
+        exit 3
+    fi
     "$bin/clawstead" status >/dev/null || { echo "the platform must be up and ready first: clawstead status" >&2; exit 3; }
     kept=$data/drills/$(basename "$0" .sh)-$(date -u +%Y%m%dT%H%M%S)
     mkdir -p "$kept"
