@@ -105,7 +105,18 @@ async def test_a_replay_handles_each_instance_once_and_says_where_it_goes_on(bus
     assert (report.next, report.read, report.handled) == (3, 2, 2)
     report = await replayed(bus, start=3)
     assert (report.next, report.read) == (None, 1)
-    assert [event.data.generation for event in handler.seen] == [2, 3]  # type: ignore[attr-defined]
+    assert [event.data.generation for event in handler.seen] == [3]  # type: ignore[attr-defined]
+
+
+async def test_a_replay_leaves_nothing_to_pages_that_cannot_handle_it(bus: Bus, handler: Handler) -> None:
+    desired = make_desired()
+    for generation in (1, 2, 3):
+        await bus.publish(desired_event(desired.model_copy(update={"generation": generation})))
+    await replayed(bus, limit=1, up_to=2)
+    assert [event.sequence for event in handler.seen] == [1]
+    await bus.jetstream.publish(subject_of(Topic.DESIRED, desired.instance_id), b"poison")
+    await replayed(bus, limit=3)
+    assert [event.sequence for event in handler.seen] == [1, 3]
 
 
 async def test_a_dry_run_handles_nothing(bus: Bus, handler: Handler) -> None:

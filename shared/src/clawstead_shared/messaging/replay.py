@@ -1,12 +1,13 @@
 """Handling the log again: page by page, when an operator asks for it, beside what is new.
 
-Handlers look at the newest state of an instance whatever the event says, so of each page only the newest
-event of every instance and topic is handled, many at once. A service whose every event counts, as for a
+Handlers look at the newest state of an instance whatever the event says, so only the newest event of every
+instance and topic is handled, by the page that holds it, many at once. A service whose every event counts, as for a
 history, takes whole pages in order instead (``Replayed.batch``).
 """
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,9 @@ class Replay:
     def __init__(self, stored: Log, replayed: Replayed) -> None:
         self._log = stored
         self._replayed = replayed
+        self._up_to = 0
+        self._newest: dict[str, int] = {}
+        """Of the replay up to ``_up_to``: by subject the sequence that a page will handle, 0 if none is known to."""
 
     async def replay(self, request: bytes) -> ReplayReport:
         """Handle one page of the log, or say what that would do.
@@ -71,6 +75,10 @@ class Replay:
             else:
                 if event.topic in topics:
                     events.append(event)
+        if page.left and self._replayed.batch is None:
+            events = await self._left_to_this_page(events, asked.up_to)
+        else:
+            self._newest = {}
         effects: Sequence[Effect] = ()
         if asked.dry_run:
             effects = await self._planned(events)
@@ -99,6 +107,18 @@ class Replay:
         if failures := await self._handled([event]):
             raise RefusedError(f"it failed again: {failures[0].error}")
         return ReplayReport(next=None, read=1, handled=1)
+
+    async def _left_to_this_page(self, events: Events, up_to: int) -> list[Event[Payload]]:
+        """Leave out what a later page of the same replay looks at: its event of that subject is newer."""
+        if self._up_to != up_to:
+            self._up_to, self._newest = up_to, {}
+        unknown = {event.subject for event in events} - self._newest.keys()
+        self._newest |= dict.fromkeys(unknown, 0)
+        for message in await self._log.newest_of(unknown):
+            with contextlib.suppress(MalformedEventError):
+                if message.sequence <= up_to:
+                    self._newest[message.event().subject] = message.sequence
+        return [event for event in events if self._newest[event.subject] <= (event.sequence or 0)]
 
     def _subject(self, instance_id: str | None) -> str:
         topics = self._replayed.consumer.topics
