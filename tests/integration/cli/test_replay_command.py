@@ -3,12 +3,12 @@
 import asyncio
 import json
 import signal
+from datetime import timedelta
 
 import pytest
 
 from clawstead_cli.replaying import Position
 from clawstead_shared.errors import TransientError
-from clawstead_shared.events import encode
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.messaging import Bus
 from clawstead_shared.streams import PROVISIONER
@@ -23,20 +23,16 @@ from tests.support.wait import wait_until
 REPLAY = ("events", "replay", "--service", "provisioner")
 
 
+_AT_ONCE = 200
+
+
 async def fill(bus: Bus, count: int, instances: int) -> None:
     """Write ``count`` desired events about a few instances in turn."""
     ids = [new_instance_id() for _ in range(instances)]
-    client = bus.broker.connection
-    for number in range(count):
-        event = desired_event(make_desired(ids[number % instances], generation=number // instances + 1))
-        headers, body = encode(event)
-        await client.publish(event.subject, body, headers=headers)
-    await client.flush()
-
-    async def stored() -> bool:
-        return await bus.log.last_sequence() == count
-
-    await wait_until(stored, timeout=30, what="all events stored")
+    desired = [make_desired(ids[number % instances], generation=number // instances + 1) for number in range(count)]
+    for start in range(0, count, _AT_ONCE):
+        patience = timedelta(seconds=60)
+        await asyncio.gather(*(bus.publish(desired_event(one), patience) for one in desired[start : start + _AT_ONCE]))
 
 
 async def test_an_interrupted_replay_goes_on_where_it_stopped(
