@@ -1,6 +1,7 @@
 """How long the API takes to make its read model anew from the log, and to start with as many instances.
 
-The real parts: nats-server, SQLite, the projector. Replay goes through the real handler in pages of 1000.
+The real parts: nats-server, SQLite, the projector. Replay goes through the real handler in pages of 1000. The
+first rebuild adds the owners, whom a database without instances does not know.
 
     python -m benchmarks.rebuild_api [--instances 10000] [--events 10] [--postgresql]
 """

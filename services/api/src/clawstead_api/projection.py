@@ -158,7 +158,7 @@ def apply_newest(status: Status, newest: Event[Payload], observed: Sequence[Even
 
     ``observed`` are the events of topic ``observed`` that are taken in just now, in order.
     """
-    before = status.model_dump()
+    before = _said(status, newest.topic)
     data: dict[str, Any] = newest.data.model_dump(mode="json")
     if isinstance(newest.data, Observed):
         status.phase = newest.data.phase.value
@@ -166,7 +166,11 @@ def apply_newest(status: Status, newest: Event[Payload], observed: Sequence[Even
         status.observed_at = _since(begun, newest, observed)
     setattr(status, newest.topic, data)
     status.updated_at = max(newest.time, status.updated_at or newest.time)
-    return status.model_dump() != before
+    return _said(status, newest.topic) != before
+
+
+def _said(status: Status, topic: Topic) -> tuple[Any, ...]:
+    return status.phase, status.observed_at, status.updated_at, getattr(status, topic)
 
 
 def _since(begun: datetime | None, newest: Event[Payload], observed: Sequence[Event[Payload]]) -> datetime:
