@@ -18,10 +18,11 @@ def test_the_drift_audit_expects_the_labels_that_the_provisioner_writes() -> Non
     assert container_checks.object_name(instance_id) == spec.object_name(instance_id)
 
 
-def test_both_call_the_installation_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_call_the_installation_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    data_dir = Path("/srv/clawstead")  # pytest's own can be too long for a control socket
     for name in ("", "here"):
         if name:
             monkeypatch.setenv("CLAWSTEAD_INSTALLATION", name)
-        ours, theirs = Settings(data_dir=tmp_path), ProvisionerSettings(data_dir=tmp_path)
+        ours, theirs = Settings(data_dir=data_dir), ProvisionerSettings(data_dir=data_dir)
         assert ours.installation_id == theirs.installation_id
         assert (ours.instances_source, ours.gateway_host) == (theirs.instances_source, theirs.gateway_host)
