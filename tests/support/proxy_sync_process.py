@@ -68,6 +68,11 @@ class ProxySyncProcess:
         return int(float(metrics.split("\nclawstead_edge_routes ")[1].split("\n")[0]))
 
     @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    @property
     def nginx_pid(self) -> int:
         return int((self.directory / "nginx" / "nginx.pid").read_text())
 
