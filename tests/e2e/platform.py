@@ -12,10 +12,12 @@ from typing import Any
 import httpx
 import psutil
 
+from clawstead_shared.ids import new_event_id
 from tests.support.ports import free_port
 
 SERVICES = ("api", "provisioner", "proxy-sync", "health", "terminal", "keeper")
 DOMAIN = "claw.localhost"
+_IDEMPOTENT = frozenset({"GET", "DELETE"})
 TOKEN = "claw_e2e_" + "0" * 48
 CLAWSTEAD = Path(sys.executable).with_name("clawstead")
 
@@ -105,20 +107,23 @@ class EdgeClient:
     async def request(self, method: str, path: str, *, host: str = DOMAIN, **options: Any) -> httpx.Response:
         """Send one request to ``host`` through the edge.
 
-        A GET on a kept connection that nginx closes in the same moment is sent again, as browsers do.
+        One that may be repeated is, when nginx closes a kept connection in the same moment (RFC 9110, 9.2.2).
         """
         headers = {"Host": f"{host}:{self._port}", **options.pop("headers", {})}
+        repeatable = method in _IDEMPOTENT or "Idempotency-Key" in headers
         url = f"https://127.0.0.1:{self._port}{path}"
         extensions = {"sni_hostname": host}
         try:
             return await self._http.request(method, url, headers=headers, extensions=extensions, **options)
         except httpx.RemoteProtocolError:
-            if method != "GET":
+            if not repeatable:
                 raise
             return await self._http.request(method, url, headers=headers, extensions=extensions, **options)
 
     async def api(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send one request to the API."""
+        """Send one request to the API, so that it has its effect once."""
+        if method == "POST":
+            options["headers"] = {"Idempotency-Key": new_event_id(), **options.get("headers", {})}
         return await self.request(method, f"/api/v1{path}", **options)
 
     async def instance(self, instance_id: str) -> dict[str, Any]:
