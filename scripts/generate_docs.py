@@ -17,6 +17,7 @@ from clawstead_shared.events.envelope import CONTENT_TYPE, PAYLOADS, EventType
 from clawstead_shared.ids import INSTANCE_ID_PATTERN
 from clawstead_shared.streams import CONSUMERS, STATE_STREAM, WRITERS
 from clawstead_shared.subjects import ROOT, Topic
+from scripts import operator_channels
 from scripts.schema_growth import breaking_changes
 
 ROOT_DIR = Path(__file__).resolve().parent.parent
@@ -51,7 +52,7 @@ def readers_of(topic: Topic) -> list[str]:
 
 
 def asyncapi() -> dict[str, Any]:
-    """Return the AsyncAPI 3.0 document of the five topics."""
+    """Return the AsyncAPI 3.0 document of the five topics, and of what is beside them."""
     _, schemas = models_json_schema(
         [(payload, "validation") for payload in PAYLOADS.values()], ref_template="#/components/schemas/{model}"
     )
@@ -74,11 +75,11 @@ def asyncapi() -> dict[str, Any]:
             "topic for one instance. Within v1 payloads only gain optional fields; readers ignore unknown ones.",
         },
         "defaultContentType": CONTENT_TYPE,
-        "channels": {topic.value: _channel(topic) for topic in Topic},
+        "channels": {**{topic.value: _channel(topic) for topic in Topic}, **operator_channels.channels()},
         "operations": operations,
         "components": {
-            "schemas": schemas["$defs"],
-            "messages": {topic.value: _message(topic) for topic in Topic},
+            "schemas": {**schemas["$defs"], **operator_channels.schemas()},
+            "messages": {**{topic.value: _message(topic) for topic in Topic}, **operator_channels.messages()},
             "messageTraits": {"cloudevent": {"headers": {"type": "object", "properties": _HEADERS}}},
         },
     }
@@ -138,7 +139,7 @@ def events_page() -> str:
         for name, field in PAYLOADS[topic].model_fields.items():
             presence = "required" if field.is_required() else "optional"
             lines.append(f"| `{name}` | {presence} | {' '.join((field.description or '').split())} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + operator_channels.page()) + "\n"
 
 
 def payload_schemas() -> dict[str, dict[str, Any]]:

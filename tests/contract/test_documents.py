@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from clawstead_shared.control import Verb
 from clawstead_shared.events.envelope import EventType
+from clawstead_shared.subjects import Topic
 from scripts.generate_docs import ROOT_DIR, SCHEMAS, asyncapi, documents, payload_schemas, topic_of
 from scripts.schema_growth import breaking_changes
 
@@ -65,7 +67,7 @@ def test_asyncapi_references_lead_somewhere() -> None:
                 check(item)
 
     check(document)
-    assert len(document["channels"]) == 5
+    assert set(document["channels"]) == {*Topic, "notice", *(f"control-{verb}" for verb in Verb)}
 
 
 def test_every_event_type_belongs_to_a_topic() -> None:
