@@ -12,7 +12,7 @@ from clawstead_proxy_sync.publisher import MapPublisher
 from clawstead_proxy_sync.reconcile import RouteKeeper
 from clawstead_proxy_sync.routing import RouteTable
 from clawstead_shared.errors import TransientError
-from clawstead_shared.events import Event, MalformedEventError, Observed, Payload, Phase, Route
+from clawstead_shared.events import Event, Observed, Payload, Phase, Route
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.subjects import Topic
 from tests.support.factories import make_observed, observed_event
@@ -207,16 +207,6 @@ async def test_an_unconfirmed_route_is_told_again_as_the_same_event(bench: Bench
         await bench.keeper.refresh(observed.instance_id)
     await bench.keeper.refresh(observed.instance_id)
     assert [event.id for event in published] == [published[0].id] * 2
-
-
-async def test_an_unreadable_newest_observation_is_replaced_by_the_event_at_hand(bench: Bench) -> None:
-    async def unreadable(topic: Topic, instance_id: str) -> Event[Payload] | None:
-        raise MalformedEventError("not JSON")
-
-    bench.bus.newest = unreadable  # type: ignore[method-assign]
-    observed = make_observed()
-    await bench.keeper.refresh(observed.instance_id, hint=observed_event(observed))
-    assert bench.edge.gates == {observed.subdomain}
 
 
 async def test_gates_changed_by_hand_are_put_right(bench: Bench) -> None:

@@ -132,7 +132,7 @@ class Projector:
         newest.update({(event.topic, event.instance_id): event for event in events if event.topic in PROJECTED})
         if len(newest) == 1:
             (event,) = newest.values()
-            newest[event.topic, event.instance_id] = await self._newest_like(event)
+            newest[event.topic, event.instance_id] = await self._reader.newest(event.topic, event.instance_id) or event
             return newest
         for message in await self._archive.newest_of([subject_of(*key) for key in newest]):
             try:
@@ -142,14 +142,6 @@ class Projector:
             else:
                 newest[event.topic, event.instance_id] = event
         return newest
-
-    async def _newest_like(self, event: Event[Payload]) -> Event[Payload]:
-        try:
-            return await self._reader.newest(event.topic, event.instance_id) or event
-        except MalformedEventError as error:
-            # Someone else's poison must not take this event down with it.
-            log.warning("newest message is malformed", instance_id=event.instance_id, error=str(error))
-            return event
 
     async def _commit(self, events: Sequence[Event[Payload]], newest: Newest) -> Change:
         async def work(session: AsyncSession) -> Change:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from weakref import WeakValueDictionary
 
 import structlog
@@ -34,7 +34,7 @@ from clawstead_proxy_sync.publisher import MapPublisher
 from clawstead_proxy_sync.routing import RouteTable, claim_of
 from clawstead_shared.control import Effect, RebuildReport
 from clawstead_shared.errors import TransientError
-from clawstead_shared.events import Event, MalformedEventError, Observed, Route
+from clawstead_shared.events import Event, Observed, Route
 from clawstead_shared.messaging import EventReader, EventSink
 from clawstead_shared.subjects import Topic
 
@@ -127,7 +127,7 @@ class RouteKeeper:
         Raises:
             TransientError: the bus did not answer.
         """
-        event = await self._newest(instance_id, None)
+        event = cast("Event[Observed] | None", await self._events.newest(Topic.OBSERVED, instance_id))
         if event is None:
             return []
         try:
@@ -184,7 +184,7 @@ class RouteKeeper:
                 await self._facts.tell(route.model_copy(update={"active": False, "upstream": None}))
 
     async def refresh(self, instance_id: str, *, hint: Event[Observed] | None = None, cascade: bool = True) -> None:
-        """Follow the newest observation of one instance; ``hint`` stands in if that one is unreadable.
+        """Follow the newest observation of one instance, unless a later one than ``hint`` is followed already.
 
         Raises:
             UnroutableError: its name or address must not reach the table; it has no route now.
@@ -194,7 +194,7 @@ class RouteKeeper:
         async with lock:
             if hint is not None and self._is_behind(hint):
                 return
-            observed = await self._newest(instance_id, hint)
+            observed = cast("Event[Observed] | None", await self._events.newest(Topic.OBSERVED, instance_id))
             if observed is None:
                 return
             attributes = {"clawstead.instance": instance_id, "clawstead.phase": observed.data.phase.value}
@@ -259,13 +259,6 @@ class RouteKeeper:
                 raise TransientError(f"the table does not lead {label} to its instance yet")
         self._edge.open_gate(label)
         self._open.add(label)
-
-    async def _newest(self, instance_id: str, hint: Event[Observed] | None) -> Event[Observed] | None:
-        try:
-            return await self._events.newest(Topic.OBSERVED, instance_id)  # type: ignore[return-value]
-        except MalformedEventError as error:
-            log.warning("newest observation is unreadable", instance_id=instance_id, error=str(error))
-            return hint
 
     def _route_of(self, observed: Observed, table: RouteTable | None = None) -> Route:
         foreseen, table = table is not None and table is not self._table, table or self._table

@@ -5,7 +5,6 @@ No durable consumer: every gateway must hear of every instance, and one that was
 
 from nats.aio.msg import Msg
 
-from clawstead_shared.errors import TransientError
 from clawstead_shared.events import MalformedEventError, Observed, decode
 from clawstead_shared.messaging import Bus, EventReader
 from clawstead_shared.subjects import Topic, all_of
@@ -33,9 +32,6 @@ async def recheck(bus: EventReader, sessions: Sessions) -> None:
         TransientError: the bus did not answer.
     """
     for instance_id in sessions.instances:
-        try:
-            event = await bus.newest(Topic.OBSERVED, instance_id)
-        except MalformedEventError as error:
-            raise TransientError(str(error)) from error
+        event = await bus.newest(Topic.OBSERVED, instance_id)
         if event is not None and isinstance(event.data, Observed):
             sessions.on_observed(event.data)
