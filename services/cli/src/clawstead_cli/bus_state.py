@@ -102,8 +102,8 @@ async def stream_states(client: Client) -> list[StreamState]:
 
 async def consumer_states(client: Client) -> list[ConsumerState]:
     """Return the state of every consumer that should be there."""
-    dead = await dead_letters(client)
-    return [await _consumer_state(client, consumer, dead.get(consumer.durable, 0)) for consumer in CONSUMERS]
+    dead, now = await dead_letters(client), datetime.now(UTC)
+    return [await _consumer_state(client, consumer, dead.get(consumer.durable, 0), now) for consumer in CONSUMERS]
 
 
 async def dead_letters(client: Client) -> dict[str, int]:
@@ -144,7 +144,7 @@ async def _stream_state(jetstream: JetStreamContext, name: str) -> StreamState:
     return StreamState(name, True, state.messages, state.bytes, max(limit, 0), state.last_seq)
 
 
-async def _consumer_state(client: Client, consumer: Consumer, dead: int) -> ConsumerState:
+async def _consumer_state(client: Client, consumer: Consumer, dead: int, now: datetime) -> ConsumerState:
     try:
         info = await jetstream_of(client).consumer_info(STATE_STREAM, consumer.durable)
     except nats.js.errors.NotFoundError:
@@ -155,12 +155,12 @@ async def _consumer_state(client: Client, consumer: Consumer, dead: int) -> Cons
         pending=info.num_pending or 0,
         unacknowledged=info.num_ack_pending or 0,
         redelivered=info.num_redelivered or 0,
-        oldest_pending_seconds=await _oldest_pending(client, consumer, info),
+        oldest_pending_seconds=await _oldest_pending(client, consumer, info, now),
         dead_letters=dead,
     )
 
 
-async def _oldest_pending(client: Client, consumer: Consumer, info: ConsumerInfo) -> float | None:
+async def _oldest_pending(client: Client, consumer: Consumer, info: ConsumerInfo, now: datetime) -> float | None:
     if not (info.num_pending or info.num_ack_pending):
         return None
     acknowledged = info.ack_floor.stream_seq if info.ack_floor else 0
@@ -170,4 +170,4 @@ async def _oldest_pending(client: Client, consumer: Consumer, info: ConsumerInfo
     )
     if not page.messages:
         return None
-    return max(0.0, (datetime.now(UTC) - page.messages[0].stored_at).total_seconds())
+    return max(0.0, (now - page.messages[0].stored_at).total_seconds())

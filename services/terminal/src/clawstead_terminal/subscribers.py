@@ -22,7 +22,7 @@ async def watch_observations(bus: Bus, sessions: Sessions) -> None:
         if isinstance(event.data, Observed):
             sessions.on_observed(event.data)
 
-    await bus.broker.connection.subscribe(all_of(Topic.OBSERVED), cb=on_message)
+    await bus.client.subscribe(all_of(Topic.OBSERVED), cb=on_message)
 
 
 async def recheck(bus: EventReader, sessions: Sessions) -> None:

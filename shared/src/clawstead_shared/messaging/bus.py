@@ -2,16 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 import nats.js.errors
 import structlog
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
@@ -27,6 +27,7 @@ from clawstead_shared.messaging.broker import (
 )
 from clawstead_shared.messaging.control import Control
 from clawstead_shared.messaging.delivery import Delivery, Handler
+from clawstead_shared.messaging.faults import connected_once, translated
 from clawstead_shared.messaging.log import Log
 from clawstead_shared.messaging.replay import Batch, Plan, Replay, Replayed
 from clawstead_shared.settings import BusSettings
@@ -65,7 +66,7 @@ class Bus:
         self._on_problem: Callable[[str], None] | None = None
         self.broker: NatsBroker = make_broker(service, settings, on_closed=self._on_closed, on_error=self._on_error)
         self._consumers: list[Consumer] = []
-        self.log = Log(lambda: self.broker.connection)
+        self.log = Log(lambda: self.client)
         """The whole history."""
         self.control = Control(service)
         """What operators ask of this service."""
@@ -86,10 +87,26 @@ class Bus:
         return bool(state) and bool(self.broker.connection.is_connected)
 
     @property
+    def client(self) -> Client:
+        """The raw client, for what FastStream does not offer.
+
+        Raises:
+            TransientError: the server was not reachable yet.
+        """
+        with connected_once():
+            client: Client = self.broker.connection
+            return client
+
+    @property
     def jetstream(self) -> JetStreamContext:
-        """The raw JetStream client, for what FastStream does not offer."""
-        context: JetStreamContext = self.broker.config.broker_config.connection_state.stream
-        return context
+        """The raw JetStream client, for what FastStream does not offer.
+
+        Raises:
+            TransientError: the server was not reachable yet.
+        """
+        with connected_once():
+            context: JetStreamContext = self.broker.config.broker_config.connection_state.stream
+            return context
 
     async def connect(self, on_problem: Callable[[str], None] | None = None) -> None:
         """Connect, waiting for the server as long as it takes. Consuming starts with ``start``.
@@ -117,7 +134,7 @@ class Bus:
         await self.require_streams()
         await self.broker.start()
         pause_when_nobody_answers(self.broker)
-        await self.control.start(self.broker.connection)
+        await self.control.start(self.client)
 
     async def require_streams(self) -> None:
         """Check that what this service needs is declared.
@@ -190,7 +207,7 @@ class Bus:
     async def publish(self, event: Event[Payload], timeout: timedelta = timedelta(seconds=5)) -> int:
         """See ``EventSink.publish``."""
         headers, body = encode(event)
-        with _translated("publish"):
+        with translated("publish"):
             ack = await self.broker.publish(
                 body, event.subject, headers=headers, stream=STATE_STREAM, timeout=timeout.total_seconds()
             )
@@ -200,7 +217,7 @@ class Bus:
         """See ``EventReader.newest``."""
         subject = subject_of(topic, instance_id)
         try:
-            with _translated("read"):
+            with translated("read"):
                 message = await self.jetstream.get_last_msg(STATE_STREAM, subject, direct=True)
         except nats.js.errors.NotFoundError:
             return None
@@ -246,7 +263,7 @@ class Bus:
             StreamsMissingError: it is not declared.
         """
         try:
-            with _translated("bucket"):
+            with translated("bucket"):
                 return await self.jetstream.key_value(name)
         except nats.js.errors.BucketNotFoundError as missing:
             raise StreamsMissingError(f"bucket {name} is not declared: run `clawstead streams apply`") from missing
@@ -262,18 +279,8 @@ class Bus:
         """
         prefix = f"$KV.{bucket}."
         try:
-            with _translated("keys"):
+            with translated("keys"):
                 info = await self.jetstream.stream_info(f"KV_{bucket}", subjects_filter=f"{prefix}>")
         except nats.js.errors.NotFoundError as missing:
             raise StreamsMissingError(f"bucket {bucket} is not declared: run `clawstead streams apply`") from missing
         return sorted(subject.removeprefix(prefix) for subject in info.state.subjects or {})
-
-
-@contextlib.contextmanager
-def _translated(action: str) -> Iterator[None]:
-    try:
-        yield
-    except (nats.js.errors.NotFoundError, nats.js.errors.BucketNotFoundError):
-        raise
-    except (NatsTimeoutError, NatsError, TimeoutError, OSError) as error:
-        raise TransientError(f"{action}: bus did not answer ({type(error).__name__})") from error

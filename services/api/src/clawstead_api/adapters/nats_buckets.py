@@ -29,7 +29,7 @@ class NatsBuckets:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._buckets: dict[str, KeyValue] = {}
-        self._secrets = Log(lambda: bus.broker.connection, f"KV_{SECRETS_BUCKET}")
+        self._secrets = Log(lambda: bus.client, f"KV_{SECRETS_BUCKET}")
 
     async def put(self, instance_id: str, sealed: bytes) -> None:
         """See ``SecretStore.put``."""

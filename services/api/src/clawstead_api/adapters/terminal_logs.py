@@ -20,6 +20,6 @@ class TerminalLogs:
         if not self._bus.connected:
             raise LogsUnavailableError("the bus is away")
         try:
-            return await ask(self._bus.broker.connection, _TERMINAL, Verb.LOGS, request, InstanceLogs, timeout=_SECONDS)
+            return await ask(self._bus.client, _TERMINAL, Verb.LOGS, request, InstanceLogs, timeout=_SECONDS)
         except (NobodyAnswersError, RefusedError) as error:
             raise LogsUnavailableError(str(error)) from error

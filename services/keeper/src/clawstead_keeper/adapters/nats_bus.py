@@ -31,8 +31,7 @@ class NatsBus:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._logs = {
-            stream: Log(lambda: bus.broker.connection, stream)
-            for stream in (STATE_STREAM, ADVISORY_STREAM, DEAD_LETTER_STREAM)
+            stream: Log(lambda: bus.client, stream) for stream in (STATE_STREAM, ADVISORY_STREAM, DEAD_LETTER_STREAM)
         }
 
     @property
@@ -42,7 +41,7 @@ class NatsBus:
 
     @property
     def _jetstream(self) -> JetStreamContext:
-        return self._bus.broker.connection.jetstream(timeout=_ANSWER_SECONDS)
+        return self._bus.client.jetstream(timeout=_ANSWER_SECONDS)
 
     async def apply(self) -> list[topology.Change]:
         """See ``ports.Bus.apply``."""
