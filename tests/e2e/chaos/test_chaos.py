@@ -32,6 +32,8 @@ from tests.support.wait import wait_until
 SECONDS = float(os.environ.get("CLAWSTEAD_CHAOS_SECONDS", "75"))
 SEED = int(os.environ.get("CLAWSTEAD_CHAOS_SEED", random.randrange(2**32)))
 SETTLE_SECONDS = 150
+EDGE_SECONDS = 30
+"""Until lines without a use have left the table: reloads are spread out while old workers drain."""
 PROCESSES = (*SERVICES, "nats", NGINX)
 TELLS_ITS_NAME = (
     "#!/bin/sh\nmkdir -p /home/node/site\ncp /srv/* /home/node/site/\nhostname > /home/node/site/hostname\n"
@@ -130,6 +132,8 @@ async def test_whatever_happens_everything_ends_as_it_was_asked_for(
         async with running(customers.watch()):
             await storm(plan, customers, saboteur)
             seconds = await settled(customers)
+            with contextlib.suppress(AssertionError):
+                await wait_until(lambda: not verdict.known_to_edge(stormy.data_dir, customers), timeout=EDGE_SECONDS)
         with capsys.disabled():
             print(report(plan, customers.orders, saboteur, seconds))
         installation = stormy.environment["CLAWSTEAD_INSTALLATION"]
