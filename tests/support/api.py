@@ -37,7 +37,7 @@ OWNER = ADMIN
 
 
 class FakeBuckets:
-    """The key-value buckets in memory. Keeps ``SecretStore``, ``KeyDirectory`` and ``HostDirectory``."""
+    """The key-value buckets in memory. Keeps every port of what is stored there."""
 
     def __init__(self) -> None:
         self.available = True
@@ -46,6 +46,7 @@ class FakeBuckets:
         self.provisioner: PrivateKey | None = PrivateKey.generate()
         self.ticket_pem: bytes | None = None
         self.hosts: list[HostBudget] = []
+        self.tokens: bytes | None = None
 
     async def put(self, instance_id: str, sealed: bytes) -> None:
         self._require_available()
@@ -71,6 +72,14 @@ class FakeBuckets:
     async def publish_ticket_key(self, pem: bytes) -> None:
         self._require_available()
         self.ticket_pem = pem
+
+    async def token_copies(self) -> bytes | None:
+        self._require_available()
+        return self.tokens
+
+    async def keep_token_copies(self, locked: bytes) -> None:
+        self._require_available()
+        self.tokens = locked
 
     async def host_budgets(self) -> list[HostBudget]:
         self._require_available()

@@ -23,6 +23,8 @@ SEALING_KEY = "provisioner.seal"
 """Key in KEYS_BUCKET: the provisioner's public key (base64, Curve25519), to which the API seals secrets."""
 TICKET_KEY = "api.ticket"
 """Key in KEYS_BUCKET: the API's public key (PEM, Ed25519), with which tickets are verified."""
+TOKENS_KEY = "api.tokens"
+"""Key in KEYS_BUCKET: the API's own copy of its tokens' digests, which only the API can read."""
 
 EXHAUSTED = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{STATE_STREAM}.*"
 """Where the server says that a message was delivered as often as it may be, and nobody took it."""

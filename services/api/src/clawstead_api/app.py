@@ -41,6 +41,7 @@ from clawstead_api.settings import Settings
 from clawstead_api.subscribers import subscribe
 from clawstead_api.tables import Event
 from clawstead_api.tickets import TicketIssuer
+from clawstead_api.token_copies import TokenCopies
 from clawstead_shared.admin import Readiness, admin_routes
 from clawstead_shared.control import Verb
 from clawstead_shared.errors import TransientError
@@ -83,6 +84,7 @@ async def run(service: Service, settings: Settings) -> None:
     service.http = build_http(desk, feed, admin_routes(NAME, service.readiness))
     service.before_stop(feed.close)
     projector = Projector(database, service.bus, archive, feed, wake=relay.wake)
+    tokens = TokenCopies(database, desk.vault, buckets)
     recovery = Recovery(desk, projector, service.bus, buckets)
     subscribe(service.bus, projector)
     service.bus.control.answer(Verb.RESYNC, recovery.answer)
@@ -90,12 +92,13 @@ async def run(service: Service, settings: Settings) -> None:
     watch = LogWatch(lambda: service.bus.jetstream)
     try:
         await service.connect()
-        await come_up(watch, recovery, projector)
+        await come_up(watch, tokens, recovery, projector)
         await service.run(
             relay.run(),
             keys.run(),
             watch.run(recovery.again),
             recovery.watch_secrets(),
+            tokens.run(),
             watch_database(database, service.readiness),
             housekeeping(database),
         )
@@ -104,12 +107,13 @@ async def run(service: Service, settings: Settings) -> None:
         await database.close()
 
 
-async def come_up(watch: LogWatch, recovery: Recovery, projector: Projector) -> None:
+async def come_up(watch: LogWatch, tokens: TokenCopies, recovery: Recovery, projector: Projector) -> None:
     """Bring the database and the log together before anything is consumed, however long the bus is away."""
     wait = _FIRST_WAIT_SECONDS
     while True:
         try:
             await watch.look()
+            await tokens.agree()
             await recovery.recover()
             await projector.catch_up()
         except (TransientError, DatabaseUnavailableError) as error:

@@ -67,6 +67,26 @@ class KeyDirectory(Protocol):
         ...
 
 
+class TokenDeposit(Protocol):
+    """Where an encrypted copy of the tokens is kept."""
+
+    async def token_copies(self) -> bytes | None:
+        """Return what was kept last, None if nothing ever was.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        ...
+
+    async def keep_token_copies(self, locked: bytes) -> None:
+        """Keep this instead of what was kept before.
+
+        Raises:
+            TransientError: the bus did not confirm in time.
+        """
+        ...
+
+
 class HostDirectory(Protocol):
     """Where provisioners publish what their hosts can hold."""
 

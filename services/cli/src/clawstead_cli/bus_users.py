@@ -23,6 +23,7 @@ from clawstead_shared.streams import (
     STREAMS,
     TICKET_KEY,
     TICKETS_BUCKET,
+    TOKENS_KEY,
     WRITERS,
     Consumer,
 )
@@ -48,7 +49,7 @@ _READABLE_BUCKETS = {
     "terminal": (KEYS_BUCKET, TICKETS_BUCKET),
 }
 _WRITABLE_KEYS = {
-    "api": (f"{SECRETS_BUCKET}.*", f"{KEYS_BUCKET}.{TICKET_KEY}"),
+    "api": (f"{SECRETS_BUCKET}.*", f"{KEYS_BUCKET}.{TICKET_KEY}", f"{KEYS_BUCKET}.{TOKENS_KEY}"),
     "provisioner": (f"{KEYS_BUCKET}.{SEALING_KEY}", f"{HOSTS_BUCKET}.>"),
     "terminal": (f"{TICKETS_BUCKET}.*",),
 }

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.status import Status
-from rich.table import Table
 from rich.text import Text
 
 from clawstead_cli.errors import CommandError
@@ -30,7 +29,7 @@ def report(error: CommandError) -> None:
         stderr.print(Text.assemble(("hint:  ", "cyan"), error.hint))
 
 
-def print_table(table: Table) -> None:
+def print_table(table: RenderableType) -> None:
     """Print a table as wide as it is: an id that is cut off is no id."""
     _wide.print(table)
 

@@ -1,4 +1,4 @@
-"""The key-value buckets on NATS JetStream. Keeps ``SecretStore``, ``KeyDirectory`` and ``HostDirectory``."""
+"""The key-value buckets on NATS JetStream. Keeps every port of what is stored there."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ from clawstead_api.adapters.nats_log import created_of
 from clawstead_shared.errors import StreamsMissingError, TransientError
 from clawstead_shared.hosts import HostBudget
 from clawstead_shared.messaging import Bus, Log
-from clawstead_shared.streams import HOSTS_BUCKET, KEYS_BUCKET, SEALING_KEY, SECRETS_BUCKET, TICKET_KEY
+from clawstead_shared.streams import HOSTS_BUCKET, KEYS_BUCKET, SEALING_KEY, SECRETS_BUCKET, TICKET_KEY, TOKENS_KEY
 
 log = structlog.get_logger()
 
@@ -67,6 +67,15 @@ class NatsBuckets:
         if await self._get(TICKET_KEY) != pem:
             with _translated():
                 await (await self._bucket(KEYS_BUCKET)).put(TICKET_KEY, pem)
+
+    async def token_copies(self) -> bytes | None:
+        """See ``TokenDeposit.token_copies``."""
+        return await self._get(TOKENS_KEY)
+
+    async def keep_token_copies(self, locked: bytes) -> None:
+        """See ``TokenDeposit.keep_token_copies``."""
+        with _translated():
+            await (await self._bucket(KEYS_BUCKET)).put(TOKENS_KEY, locked)
 
     async def host_budgets(self) -> list[HostBudget]:
         """See ``HostDirectory.host_budgets``."""

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from clawstead_cli.api_access import api_of
 from clawstead_cli.commands.options import AsJson, DataDir, Token, Url
-from clawstead_cli.console import stderr, stdout
+from clawstead_cli.console import print_table, stderr, stdout
 from clawstead_cli.errors import ExitCode, UsageError
 from clawstead_cli.instance_tables import plain
 from clawstead_cli.instances import Api, Instances, items_of
@@ -60,7 +60,7 @@ def list_(
     if as_json:
         stdout.print_json(data={"records": [record.model_dump(mode="json") for record in found]})
     elif found:
-        stdout.print(_table(found))
+        print_table(_table(found))
     else:
         stdout.print("No change matches.")
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from clawstead_cli.api_access import api_of
 from clawstead_cli.commands.options import AsJson, DataDir, EveryInstance, OneInstance, Token, Url
-from clawstead_cli.console import print_json, stdout
+from clawstead_cli.console import print_json, print_table, stdout
 from clawstead_cli.errors import ExitCode
 from clawstead_cli.health_report import Checkup, checkup
 from clawstead_cli.instance_tables import plain, styled
@@ -42,7 +42,7 @@ def check_health(
     if as_json:
         print_json({"healthy": healthy, "instances": [asdict(each) for each in found]})
     elif found:
-        stdout.print(_table(found))
+        print_table(_table(found))
     else:
         stdout.print("There are no instances.")
     if not healthy:

@@ -10,7 +10,7 @@ from clawstead_cli.api_access import api_of
 from clawstead_cli.arrival import Order
 from clawstead_cli.commands.following import START_SECONDS, follow, tell
 from clawstead_cli.commands.options import AsJson, DataDir, InstanceRef, Timeout, Token, Url, Wait
-from clawstead_cli.console import stderr, stdout
+from clawstead_cli.console import print_table, stderr, stdout
 from clawstead_cli.errors import UsageError
 from clawstead_cli.instance import DELETED, FAILED, RUNNING, STOPPED, Instance
 from clawstead_cli.instance_tables import document, list_table, page
@@ -88,7 +88,7 @@ def list_(
     if as_json:
         stdout.print_json(data={"instances": [document(instance) for instance in found]})
     elif found:
-        stdout.print(list_table(found))
+        print_table(list_table(found))
     else:
         stdout.print("There are no instances." if phase is None else f"No instance is {phase}.", markup=False)
 
@@ -108,7 +108,7 @@ def show(
     if as_json:
         stdout.print_json(data=document(found, show_token=show_token))
     else:
-        stdout.print(page(found, show_token=show_token))
+        print_table(page(found, show_token=show_token))
 
 
 @instances.command()

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from clawstead_cli.api_access import api_of
 from clawstead_cli.commands.options import AsJson, DataDir, Token
-from clawstead_cli.console import print_json, stdout
+from clawstead_cli.console import print_json, print_table, stdout
 from clawstead_cli.errors import ExitCode, UsageError
 from clawstead_cli.instances import Instances
 from clawstead_cli.overview import Lookout, Overview, Part
@@ -43,7 +43,7 @@ def status(
     if as_json:
         print_json(_document(found))
     elif found.processes.running:
-        stdout.print(overview_page(found))
+        print_table(overview_page(found))
     else:
         stdout.print("Clawstead is not running. `clawstead up` starts it.")
     if not found.processes.ready:

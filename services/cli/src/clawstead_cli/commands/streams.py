@@ -10,7 +10,7 @@ from clawstead_cli.bus_accounts import bus_accounts
 from clawstead_cli.bus_seeds import ensure_seeds
 from clawstead_cli.bus_state import ConsumerState, StreamState, look
 from clawstead_cli.commands.options import AsJson, Timeout
-from clawstead_cli.console import stderr, stdout
+from clawstead_cli.console import print_table, stderr, stdout
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.durations import duration
 from clawstead_cli.settings import Settings
@@ -36,7 +36,7 @@ def apply(as_json: AsJson = False, timeout: Timeout = 30) -> None:
     for change in changes:
         style = _OUTCOME_STYLES[change.outcome]
         table.add_row(change.kind, change.name, f"[{style}]{change.outcome}[/]", "; ".join(change.differences))
-    stdout.print(table)
+    print_table(table)
 
 
 @streams.command()
@@ -52,9 +52,9 @@ def show(as_json: AsJson = False, timeout: Timeout = 10) -> None:
             }
         )
         return
-    stdout.print(_stream_table(found.streams))
+    print_table(_stream_table(found.streams))
     stdout.print()
-    stdout.print(_consumer_table(found.consumers))
+    print_table(_consumer_table(found.consumers))
 
 
 @streams.command()

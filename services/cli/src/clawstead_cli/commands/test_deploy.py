@@ -12,7 +12,7 @@ from clawstead_cli.arrival import NotArrivedError
 from clawstead_cli.commands.checks import checks_document, print_checks
 from clawstead_cli.commands.following import START_SECONDS
 from clawstead_cli.commands.options import AsJson, DataDir, Timeout, Token, Url
-from clawstead_cli.console import print_json, progress, report, stderr, stdout
+from clawstead_cli.console import print_json, print_table, progress, report, stderr, stdout
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.errors import CommandError, ExitCode
 from clawstead_cli.instances import Instances
@@ -112,7 +112,7 @@ def _print(trial: Trial, end: _End, *, keep: bool, as_json: bool) -> None:
     for lap in trial.laps:
         table.add_row(lap.phase, f"{lap.seconds:.3f} s", f"{lap.total_seconds:.3f} s")
     if trial.laps:
-        stdout.print(table)
+        print_table(table)
         print_checks(trial.checks)
     if succeeded:
         stdout.print(f"\n[green]works[/], in {total:.1f} s" + (f"; it stays: {trial.name}" if keep else ""))

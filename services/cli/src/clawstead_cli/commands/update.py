@@ -10,7 +10,7 @@ from rich.text import Text
 
 from clawstead_cli.api_access import api_of
 from clawstead_cli.commands.options import AsJson, DataDir, OneInstance, Token, Url
-from clawstead_cli.console import stderr, stdout
+from clawstead_cli.console import print_table, stderr, stdout
 from clawstead_cli.errors import ExitCode
 from clawstead_cli.instance import Instance
 from clawstead_cli.instances import Instances, chosen, require_choice
@@ -121,7 +121,7 @@ def _print(rollout: Rollout, *, as_json: bool) -> None:
         table.add_row(
             row["id"], Text(row["name"]), Text(row["outcome"], style), row["image"] or "", Text(row["detail"])
         )
-    stdout.print(table)
+    print_table(table)
 
 
 def _row(result: Result) -> dict[str, Any]:
