@@ -86,10 +86,10 @@ class FakeApi:
         if ahead := self._ahead.get(instance_id):
             instance.update(phase=ahead.pop(0), observed_generation=instance["generation"])
             if instance["phase"] == "running":
-                instance.update(
-                    {"route_active": True, "health": {"verdict": "healthy", "since": "2026-01-01T00:00:00Z"}}
-                )
+                instance.update(route_active=True, health=_judged("starting"))
                 instance.update(self.fails_with)
+        elif instance["phase"] == "running":
+            instance["health"] = _judged("healthy")
         if instance["phase"] == "removed":
             del self.instances[instance_id]
             raise NotThereError("no such instance (404)")
@@ -105,3 +105,7 @@ class FakeApi:
         found = [each for each in self.instances.values() if name in {None, each["name"]}]
         end = begin + self.page_size
         return {"items": found[begin:end], "next_cursor": str(end) if end < len(found) else None}
+
+
+def _judged(verdict: str) -> dict[str, str]:
+    return {"verdict": verdict, "since": "2026-01-01T00:00:00Z"}

@@ -1,7 +1,6 @@
 """The bus in memory: keeps ``EventSink``, ``EventReader`` and the API's ``Archive`` for handlers' unit tests."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 
@@ -20,7 +19,6 @@ class FakeBus:
         self.events: list[Event[Payload]] = []
         self.available = True
         self.created = datetime.now(UTC)
-        self.poisoned: list[str] = []
 
     async def publish(self, event: Event[Payload]) -> int:
         self._require_available()
@@ -61,15 +59,10 @@ class FakeBus:
         ]
         return Page(found[:limit], len(found[limit:]))
 
-    def poison(self, subject: str) -> None:
-        """Store a message that is no event of ours; only ``Archive`` shows it."""
-        self.poisoned.append(subject)
-
-    async def newest_of(self, subjects: Collection[str]) -> list[Stored]:
+    async def newest_of(self, subjects: Collection[str]) -> list[Event[Payload]]:
         self._require_available()
-        newest = {event.subject: (sequence, event) for sequence, event in enumerate(self.events, start=1)}
-        found = [self._stored(*newest[subject]) for subject in subjects if subject in newest]
-        return [replace(each, body=b"poison") if each.subject in self.poisoned else each for each in found]
+        newest = {event.subject: event for event in self.events}
+        return [newest[subject] for subject in subjects if subject in newest]
 
     @staticmethod
     def _stored(sequence: int, event: Event[Payload]) -> Stored:

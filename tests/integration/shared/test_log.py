@@ -172,3 +172,13 @@ async def test_the_newest_of_more_instances_than_a_page_holds(bus: Bus) -> None:
     )
     assert {message.event().data.generation for message in newest} == {2}  # type: ignore[attr-defined]
     assert await bus.log.newest(all_of(Topic.HEALTH)) == []
+
+
+async def test_where_the_newest_message_is_poison_the_event_before_it_counts(bus: Bus) -> None:
+    known, unknown = desired_event(make_desired()), make_desired().instance_id
+    await bus.publish(known)
+    for subject in (known.subject, subject_of(Topic.DESIRED, unknown)):
+        await bus.jetstream.publish(subject, b"poison")
+    assert [event.id for event in await bus.log.newest_events(all_of(Topic.DESIRED))] == [known.id]
+    assert [event.id for event in await bus.log.newest_events_of([known.subject])] == [known.id]
+    assert [event.id for event in await bus.log.events(known.subject)] == [known.id]

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Protocol
 
 from clawstead_shared.control import InstanceLogs, LogsRequest
+from clawstead_shared.events import Event, Payload
 from clawstead_shared.hosts import HostBudget
-from clawstead_shared.messaging import Stored
 from clawstead_shared.messaging.log import EVERYTHING, PAGE, Page
 
 
@@ -128,8 +128,8 @@ class Archive(Protocol):
         """
         ...
 
-    async def newest_of(self, subjects: Collection[str]) -> list[Stored]:
-        """Return the newest message of each of ``subjects`` that has one.
+    async def newest_of(self, subjects: Collection[str]) -> list[Event[Payload]]:
+        """Return the newest event of each of ``subjects`` that has one; what is malformed does not count.
 
         Raises:
             TransientError: the bus did not answer in time.

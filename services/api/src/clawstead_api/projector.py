@@ -21,7 +21,7 @@ from clawstead_api.ports import Archive
 from clawstead_api.projection import PROJECTED, Change, Newest, changes
 from clawstead_api.tables import Event as EventRow
 from clawstead_shared.control import Effect
-from clawstead_shared.events import Event, MalformedEventError, Payload
+from clawstead_shared.events import Event, Payload
 from clawstead_shared.messaging import EventReader
 from clawstead_shared.subjects import Topic, subject_of
 
@@ -134,13 +134,8 @@ class Projector:
             (event,) = newest.values()
             newest[event.topic, event.instance_id] = await self._reader.newest(event.topic, event.instance_id) or event
             return newest
-        for message in await self._archive.newest_of([subject_of(*key) for key in newest]):
-            try:
-                event = message.event()
-            except MalformedEventError as error:
-                log.warning("newest message is malformed", subject=message.subject, error=str(error))
-            else:
-                newest[event.topic, event.instance_id] = event
+        for event in await self._archive.newest_of([subject_of(*key) for key in newest]):
+            newest[event.topic, event.instance_id] = event
         return newest
 
     async def _commit(self, events: Sequence[Event[Payload]], newest: Newest) -> Change:

@@ -174,24 +174,9 @@ class Rebuilder:
     async def _newest(self, told: dict[str, list[Topic]]) -> dict[str, list[Event[Payload]]]:
         subjects = [subject_of(topic, instance_id) for instance_id, topics in told.items() for topic in topics]
         newest: dict[str, list[Event[Payload]]] = {}
-        for message in await self._archive.newest_of(subjects):
-            if event := await self._readable(message):
-                newest.setdefault(event.instance_id, []).append(event)
+        for event in await self._archive.newest_of(subjects):
+            newest.setdefault(event.instance_id, []).append(event)
         return newest
-
-    async def _readable(self, message: Stored) -> Event[Payload] | None:
-        """Return what a newest message says, or what the newest one before it says that is no poison."""
-        try:
-            return message.event()
-        except MalformedEventError:
-            newest, start = None, 1
-            while True:
-                page = await self._archive.page(start=start, subject=message.subject)
-                for event in _events(page.messages):
-                    newest = event
-                if not page.left or not page.messages:
-                    return newest
-                start = page.messages[-1].sequence + 1
 
 
 _END = 2**63

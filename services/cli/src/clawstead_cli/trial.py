@@ -18,6 +18,7 @@ from clawstead_cli.inspection import HEALTH_PATH, PublicFace, inspect
 from clawstead_cli.instance import DELETED, RUNNING, Instance
 from clawstead_cli.instances import Instances
 from clawstead_cli.validation import Check
+from clawstead_shared.events import Verdict
 from clawstead_shared.ids import new_event_id
 
 _POLL_SECONDS = 0.1
@@ -71,6 +72,11 @@ def laps(created_at: datetime, events: Sequence[Mapping[str, Any]], first_answer
     return found
 
 
+def _judged(instance: Instance) -> bool:
+    verdict = instance.health.verdict if instance.health else Verdict.STARTING
+    return verdict != Verdict.STARTING and instance.route_active
+
+
 class Trial:
     """One such life. ``laps``, ``checks`` and ``error`` are true at any moment, also when it is broken off."""
 
@@ -106,9 +112,7 @@ class Trial:
             self._progress.done("it runs")
             first_answer = self._first_answer(self.instance, deadline)
             self._progress.done("it answers through the edge")
-            self._await(
-                lambda now: now.health is not None and now.route_active, min(_JUDGED_SECONDS, deadline.remaining)
-            )
+            self._await(_judged, min(_JUDGED_SECONDS, deadline.remaining))
             self.checks = inspect(self.instance, self._edge)
         finally:
             began = made.created_at or datetime.now(UTC)

@@ -225,36 +225,16 @@ class Bus:
             return decode(subject, message.headers, message.data or b"", sequence=message.seq)
         except MalformedEventError as error:
             log.warning("newest message is malformed, one before it counts", subject=subject, error=str(error))
-            return next(iter(reversed(await self._readable(subject))), None)
+            return next(reversed(await self.log.events(subject)), None)
 
     async def newest_generation(self, instance_id: str) -> Event[Payload] | None:
         """See ``EventReader.newest_generation``."""
-        events = await self._readable(subject_of(Topic.DESIRED, instance_id))
+        events = await self.log.events(subject_of(Topic.DESIRED, instance_id))
         return max(events, key=lambda event: event.data.generation, default=None)  # type: ignore[attr-defined]
-
-    async def _readable(self, subject: str) -> list[Event[Payload]]:
-        # Few: the stream keeps a thousand messages of a subject.
-        events = []
-        async for message in self.log.read(subject=subject):
-            with contextlib.suppress(MalformedEventError):
-                events.append(message.event())
-        return events
 
     async def snapshot(self, topic: Topic) -> dict[str, Event[Payload]]:
         """See ``EventReader.snapshot``."""
-        newest: dict[str, Event[Payload]] = {}
-        for message in await self.log.newest(all_of(topic)):
-            event: Event[Payload] | None
-            try:
-                event = message.event()
-            except MalformedEventError as error:
-                log.warning(
-                    "newest message is malformed, one before it counts", subject=message.subject, error=str(error)
-                )
-                event = next(iter(reversed(await self._readable(message.subject))), None)
-            if event is not None:
-                newest[event.instance_id] = event
-        return newest
+        return {event.instance_id: event for event in await self.log.newest_events(all_of(topic))}
 
     async def bucket(self, name: str) -> KeyValue:
         """Return a declared key-value bucket.

@@ -5,20 +5,24 @@ create anything; about 25,000 messages a second were measured.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from clawstead_shared.errors import TransientError
-from clawstead_shared.events import Event, Payload, decode
+from clawstead_shared.events import Event, MalformedEventError, Payload, decode
 from clawstead_shared.streams import STATE_STREAM
 from clawstead_shared.subjects import ROOT
+
+log = structlog.get_logger()
 
 EVERYTHING = f"{ROOT}.>"
 PAGE = 1000
@@ -124,6 +128,46 @@ class Log:
                 found += await self._last_of(set(wanted[first : first + PAGE]))
         except (NatsError, TimeoutError, OSError) as error:
             raise TransientError(f"reading the log: bus did not answer ({type(error).__name__})") from error
+        return found
+
+    async def events(self, subject: str) -> list[Event[Payload]]:
+        """Return the events of one subject, oldest first; what is malformed does not count.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        found: list[Event[Payload]] = []
+        async for message in self.read(subject=subject):
+            with contextlib.suppress(MalformedEventError):
+                found.append(message.event())
+        return found
+
+    async def newest_events(self, subject: str = EVERYTHING) -> list[Event[Payload]]:
+        """Return the newest event of every subject that ``subject`` matches; what is malformed does not count.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        return await self._readable(await self.newest(subject))
+
+    async def newest_events_of(self, subjects: Collection[str]) -> list[Event[Payload]]:
+        """Return the newest event of each of ``subjects``; what is malformed does not count.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        return await self._readable(await self.newest_of(subjects))
+
+    async def _readable(self, messages: Collection[Stored]) -> list[Event[Payload]]:
+        found: list[Event[Payload]] = []
+        for message in messages:
+            try:
+                found.append(message.event())
+            except MalformedEventError as error:
+                log.warning(
+                    "newest message is malformed, one before it counts", subject=message.subject, error=str(error)
+                )
+                found += (await self.events(message.subject))[-1:]
         return found
 
     async def _last_of(self, subjects: set[str]) -> list[Stored]:

@@ -7,7 +7,8 @@ from nats.errors import Error as NatsError
 
 from clawstead_api.ports import LogIdentity
 from clawstead_shared.errors import TransientError
-from clawstead_shared.messaging import Bus, Stored
+from clawstead_shared.events import Event, Payload
+from clawstead_shared.messaging import Bus
 from clawstead_shared.messaging.log import EVERYTHING, PAGE, Page
 from clawstead_shared.streams import STATE_STREAM
 
@@ -36,10 +37,10 @@ class NatsLog:
         self._require_connected()
         return await self._bus.log.page(start=start, subject=subject, up_to=up_to, limit=limit)
 
-    async def newest_of(self, subjects: Collection[str]) -> list[Stored]:
+    async def newest_of(self, subjects: Collection[str]) -> list[Event[Payload]]:
         """See ``Archive.newest_of``."""
         self._require_connected()
-        return await self._bus.log.newest_of(subjects)
+        return await self._bus.log.newest_events_of(subjects)
 
     def _require_connected(self) -> None:
         if not self._bus.connected:

@@ -7,8 +7,8 @@ from clawstead_cli.doctor.facts import Bus
 from clawstead_cli.nats_errors import explained
 from clawstead_cli.settings import BusAddress
 from clawstead_shared import topology
-from clawstead_shared.events import Desired, MalformedEventError, Observed
-from clawstead_shared.messaging.log import Log, Stored
+from clawstead_shared.events import Desired, Observed
+from clawstead_shared.messaging.log import Log
 from clawstead_shared.streams import STATE_STREAM
 from clawstead_shared.subjects import Topic, all_of
 
@@ -28,20 +28,14 @@ async def bus_facts(bus: BusAddress, deadline: Deadline) -> Bus:
             if any(drift.kind == "stream" and drift.name == STATE_STREAM and drift.missing for drift in drifts):
                 return Bus(state, drifts, {}, {}, {}, None)
             log = Log(lambda: client)
-            desired, observed = await log.newest(all_of(Topic.DESIRED)), await log.newest(all_of(Topic.OBSERVED))
+            desired = await log.newest_events(all_of(Topic.DESIRED))
+            observed = await log.newest_events(all_of(Topic.OBSERVED))
             newest = await log.page(start=max(await log.last_sequence(), 1), limit=1)
     return Bus(
         state=state,
         drifts=drifts,
-        desired={each.instance_id: each for each in map(_data, desired) if isinstance(each, Desired)},
-        observed={each.instance_id: each for each in map(_data, observed) if isinstance(each, Observed)},
-        desired_at={stored.subject.rpartition(".")[2]: stored.stored_at for stored in desired},
+        desired={event.instance_id: event.data for event in desired if isinstance(event.data, Desired)},
+        observed={event.instance_id: event.data for event in observed if isinstance(event.data, Observed)},
+        desired_at={event.instance_id: event.time for event in desired},
         newest_at=newest.messages[0].stored_at if newest.messages else None,
     )
-
-
-def _data(stored: Stored) -> object:
-    try:
-        return stored.event().data
-    except MalformedEventError:
-        return None  # The consumers give it up, which is a finding of its own.
