@@ -1,6 +1,7 @@
 """The bus in memory: keeps ``EventSink``, ``EventReader`` and the API's ``Archive`` for handlers' unit tests."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 
@@ -28,6 +29,10 @@ class FakeBus:
         headers, body = encode(event)
         self.events.append(decode(event.subject, headers, body, sequence=len(self.events) + 1))
         return len(self.events)
+
+    def store_again(self, event: Event[Payload]) -> None:
+        """Store an event that is in the log already, as the real stream does when it came long ago."""
+        self.events.append(replace(event, sequence=len(self.events) + 1))
 
     async def newest(self, topic: Topic, instance_id: str) -> Event[Payload] | None:
         self._require_available()

@@ -59,8 +59,15 @@ async def ids(api: Api, client: httpx.AsyncClient) -> list[str]:
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_one_by_one_in_pages_and_rebuilt_are_the_same(api: Api, ids: list[str], seed: int) -> None:
+    chance = random.Random(seed)
+    told: list[Event[Payload]] = []
     for event in lives(ids, seed):
         await api.report(event)
+        if told and chance.random() < 0.2:
+            api.bus.store_again(chance.choice(told))
+            await api.settle()
+        if event.type is not EventType.PROGRESSED:
+            told.append(event)
     one_by_one = await rows(api.database)
     first, second = await rebuild(api), await rebuild(api)
     assert first.before == first.after == second.before == second.after
@@ -195,5 +202,23 @@ async def test_what_a_lost_log_told_stays(api: Api, ids: list[str]) -> None:
     history = [row for row in await rows(api.database) if "id" in row]
     assert [row["id"] for row in history[:-1]] == before
     assert history[-1]["sequence"] == newest + 1, "numbers go on rising"
+    report = await rebuild(api)
+    assert report.before == report.after
+
+
+async def test_an_observation_that_is_stored_again_is_no_news(
+    api: Api, ids: list[str], client: httpx.AsyncClient
+) -> None:
+    said = [observed_event(make_observed(ids[0], phase=phase)) for phase in (Phase.STARTING, Phase.RUNNING)]
+    for event in said:
+        await api.report(event)
+    api.bus.store_again(said[0])
+    await api.settle()
+    assert (await client.get(f"/instances/{ids[0]}")).json()["phase"] == "running"
+    await api.projector.catch_up()
+    assert (await client.get(f"/instances/{ids[0]}")).json()["phase"] == "running"
+    report = await rebuild(api)
+    assert report.before == report.after
+    await api.report(observed_event(said[1].data))
     report = await rebuild(api)
     assert report.before == report.after

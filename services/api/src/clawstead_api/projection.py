@@ -1,10 +1,11 @@
 """What events change in the history and in the status of instances: worked out from the database, not yet done.
 
 History: one row per event id; of progress only the newest of each generation. Status: what the newest event of
-each topic says, whichever events are looked at. So duplicates, another order and replays end in the same rows.
+each topic says, whichever events are looked at; one that came before and is stored again is no news. So duplicates,
+another order and replays end in the same rows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,6 +24,8 @@ from clawstead_shared.subjects import Topic
 log = structlog.get_logger()
 
 PROJECTED = (Topic.OBSERVED, Topic.ROUTE, Topic.HEALTH, Topic.TERMINAL)
+
+_END = 2**63
 
 Newest = Mapping[tuple[Topic, str], Event[Payload]]
 """The newest event of the log, by topic and instance."""
@@ -56,12 +59,19 @@ class Change:
 async def changes(session: AsyncSession, events: Sequence[Event[Payload]], newest: Newest, offset: int) -> Change:
     """Return what ``events`` change, given what is newest of their topics; ``offset`` as of ``Numbering``."""
     change = Change()
-    known = await _known(session, EventRow.id, [event.id for event in events])
-    fresh = list({event.id: event for event in reversed(events) if event.id not in known}.values())[::-1]
+    known = await _known(session, [event.id for event in (*events, *newest.values())])
+    first: dict[str, Event[Payload]] = {}
+    for event in events:
+        first.setdefault(event.id, event)
+    fresh = [event for event in first.values() if event.id not in known]
     change.outdated = await _thin(session, fresh, offset)
     owners = await owners_of(session, fresh)
     change.added = [row_of(event, owners, offset) for event in fresh]
-    await _set_statuses(session, change, fresh, [event for event in newest.values() if event.topic in PROJECTED])
+    came = {event.id: offset + (event.sequence or 0) for event in first.values()} | known
+    again = {event.id for event in newest.values() if came.get(event.id, _END) < offset + (event.sequence or 0)}
+    instead = {(event.topic, event.instance_id): event for event in fresh}
+    telling = [instead.get(key, event) if event.id in again else event for key, event in newest.items()]
+    await _set_statuses(session, change, fresh, [event for event in telling if event.topic in PROJECTED], again)
     return change
 
 
@@ -96,8 +106,9 @@ def progress_of(event: Event[Payload]) -> tuple[str, int] | None:
     return event.instance_id, event.data.generation
 
 
-async def _known(session: AsyncSession, column: Any, values: list[str]) -> set[str]:
-    return set((await session.exec(select(column).where(col(column).in_(values)))).all())
+async def _known(session: AsyncSession, ids: list[str]) -> dict[str, int]:
+    """Return the numbers of the events of ``ids`` that are in the history."""
+    return dict((await session.exec(select(EventRow.id, EventRow.sequence).where(col(EventRow.id).in_(ids)))).all())
 
 
 async def _thin(session: AsyncSession, fresh: list[Event[Payload]], offset: int) -> list[str]:
@@ -122,8 +133,13 @@ async def _thin(session: AsyncSession, fresh: list[Event[Payload]], offset: int)
 
 
 async def _set_statuses(
-    session: AsyncSession, change: Change, fresh: list[Event[Payload]], newest: list[Event[Payload]]
+    session: AsyncSession,
+    change: Change,
+    fresh: list[Event[Payload]],
+    newest: list[Event[Payload]],
+    again: Collection[str],
 ) -> None:
+    """Have ``newest`` told by the statuses, but for those ``again``: they came before, and say what is over."""
     ids = {event.instance_id for event in newest}
     statuses = {row.instance_id: row for row in (await session.exec(_rows(Status, Status.instance_id, ids))).all()}
     observed: dict[str, list[Event[Payload]]] = {}
@@ -133,6 +149,8 @@ async def _set_statuses(
     changed: dict[str, Status] = {}
     for event in newest:
         status = statuses.setdefault(event.instance_id, Status(instance_id=event.instance_id))
+        if event.id in again and getattr(status, event.topic) is not None:
+            continue
         if apply_newest(status, event, observed.get(event.instance_id, [])):
             changed[event.instance_id] = status
     change.statuses = list(changed.values())

@@ -41,6 +41,8 @@ class _Read:
     next: int = 1
     first: dict[tuple[Topic, str], int] = field(default_factory=dict)
     """Number of the oldest message of each subject."""
+    latest: dict[tuple[Topic, str], int] = field(default_factory=dict)
+    """Sequence of the newest event of each subject that did not come before."""
     owners: dict[str, str] = field(default_factory=dict)
     progress: dict[tuple[str, int], str] = field(default_factory=dict)
     """Event id of the newest progress of each instance and generation."""
@@ -50,6 +52,7 @@ class _Read:
 
     def note(self, event: Event[Payload], number: int) -> None:
         self.first.setdefault((event.topic, event.instance_id), number)
+        self.latest[event.topic, event.instance_id] = event.sequence or 0
         if isinstance(event.data, Desired):
             self.owners[event.instance_id] = event.data.spec.owner_id
         if event.topic not in PROJECTED:
@@ -121,10 +124,11 @@ class Rebuilder:
         offset = self._projector.numbering.offset
         rows: dict[str, Row] = {}
         outdated: list[str] = []
+        staged = await self._staging.known([event.id for event in events])
         for event in events:
             of = progress_of(event)
             earlier = read.progress.get(of) if of else None
-            if event.id in rows or event.id == earlier:
+            if event.id in rows or event.id in staged or event.id == earlier:
                 continue
             read.note(event, offset + (event.sequence or 0))
             if of:
@@ -165,16 +169,21 @@ class Rebuilder:
         ids = sorted(told)
         for begin in range(0, len(ids), _STATUSES_AT_ONCE):
             chunk = {instance_id: told[instance_id] for instance_id in ids[begin : begin + _STATUSES_AT_ONCE]}
-            newest = await self._newest(chunk)
+            newest = await self._newest(chunk, read)
             statuses = [
                 _status(instance_id, newest.get(instance_id, []), known.get(instance_id), read) for instance_id in chunk
             ]
             await self._staging.add_statuses([status.model_dump() for status in statuses])
 
-    async def _newest(self, told: dict[str, list[Topic]]) -> dict[str, list[Event[Payload]]]:
+    async def _newest(self, told: dict[str, list[Topic]], read: _Read) -> dict[str, list[Event[Payload]]]:
         subjects = [subject_of(topic, instance_id) for instance_id, topics in told.items() for topic in topics]
         newest: dict[str, list[Event[Payload]]] = {}
         for event in await self._archive.newest_of(subjects):
+            sequence = read.latest.get((event.topic, event.instance_id))
+            if sequence is not None and sequence != event.sequence:
+                # It came before and is stored again: what it says is over.
+                page = await self._archive.page(start=sequence, subject=event.subject, limit=1)
+                event = next(_events(page.messages), event)  # noqa: PLW2901 - it stands in for it
             newest.setdefault(event.instance_id, []).append(event)
         return newest
 

@@ -42,6 +42,16 @@ class Staging:
             async with self._database.write() as session:
                 await (await session.connection()).execute(delete(table))
 
+    async def known(self, ids: Sequence[str]) -> set[str]:
+        """Return which of ``ids`` are staged.
+
+        Raises:
+            DatabaseUnavailableError: the database did not answer.
+        """
+        async with self._database.read() as session:
+            found = select(_STAGED_EVENTS.c.id).where(_STAGED_EVENTS.c.id.in_(ids))
+            return set((await (await session.connection()).execute(found)).scalars())
+
     async def add_events(self, rows: Sequence[Row], *, outdated: Sequence[str] = ()) -> None:
         """Stage history rows; of two with one id the first stays. ``outdated`` are ids staged before in vain.
 
