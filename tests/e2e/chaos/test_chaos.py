@@ -134,6 +134,7 @@ async def test_whatever_happens_everything_ends_as_it_was_asked_for(
             seconds = await settled(customers)
             with contextlib.suppress(AssertionError):
                 await wait_until(lambda: not verdict.known_to_edge(stormy.data_dir, customers), timeout=EDGE_SECONDS)
+                await wait_until(lambda: verdict.caught_up(operator), timeout=EDGE_SECONDS)
         with capsys.disabled():
             print(report(plan, customers.orders, saboteur, seconds))
         installation = stormy.environment["CLAWSTEAD_INSTALLATION"]

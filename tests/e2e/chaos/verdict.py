@@ -131,6 +131,12 @@ async def dead_letters(bus: Client, poisoned: Mapping[int, str]) -> AsyncIterato
         yield f"{letter} is poison, and was not set aside"
 
 
+async def caught_up(bus: Client) -> bool:
+    """Whether every consumer has handled what is in the log."""
+    infos = [await bus.jetstream().consumer_info(STATE_STREAM, consumer.durable) for consumer in CONSUMERS]
+    return not any(info.num_pending or info.num_ack_pending for info in infos)
+
+
 async def rebuilds(bus: Client, services: Iterable[str] = REBUILT) -> AsyncIterator[str]:
     """A projection that is made again from the log is the same each time, and the same as the living one."""
     for service in services:
