@@ -6,6 +6,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from clawstead_shared.control import (
+    CertificateReport,
+    CertificateRequest,
     InstanceLogs,
     LogsRequest,
     RebuildReport,
@@ -26,6 +28,7 @@ REQUESTS: dict[Verb, tuple[type[BaseModel] | None, type[BaseModel]]] = {
     Verb.REBUILD: (None, RebuildReport),
     Verb.RESYNC: (None, ResyncReport),
     Verb.LOGS: (LogsRequest, InstanceLogs),
+    Verb.CERTIFICATE: (CertificateRequest, CertificateReport),
 }
 """Each verb with what is asked, None for an empty message, and what is answered instead of a ``Refusal``."""
 
@@ -40,7 +43,7 @@ def channels() -> dict[str, Any]:
     """Return the AsyncAPI channels."""
     notice = {
         "address": f"{NOTICE_ROOT}.{{kind}}",
-        "description": f"Stream {ADVISORY_STREAM}, kept for a month. Written by keeper only.",
+        "description": f"Stream {ADVISORY_STREAM}, kept for a month. Written by keeper; of certificates by proxy-sync.",
         "parameters": {"kind": {"enum": [kind.value for kind in NoticeKind]}},
         "messages": {"notice": {"$ref": "#/components/messages/notice"}},
     }
@@ -73,7 +76,8 @@ def page() -> list[str]:
         "",
         "## Notices",
         "",
-        f"What an operator should hear of, on `{NOTICE_ROOT}.<kind>` in stream `{ADVISORY_STREAM}`, written by keeper.",
+        f"What an operator should hear of, on `{NOTICE_ROOT}.<kind>` in stream `{ADVISORY_STREAM}`, written by keeper;",
+        "of certificates by proxy-sync.",
         "Kinds: " + ", ".join(f"`{kind}`" for kind in NoticeKind),
         "",
         "## Requests of operators",

@@ -24,6 +24,7 @@ class Verb(StrEnum):
     REBUILD = "rebuild"
     RESYNC = "resync"
     LOGS = "logs"
+    CERTIFICATE = "certificate"
 
 
 class Message(BaseModel):
@@ -129,3 +130,47 @@ class InstanceLogs(Message):
 
     lines: tuple[LogLine, ...] = ()
     truncated: bool = False
+
+
+class CertificateRequest(Message):
+    """Tell of the edge's certificate, or get one: ``issue`` a first or changed one, ``renew`` one that is due.
+
+    With ``dry_run`` the authority's staging directory is asked, and nothing that is served changes.
+    """
+
+    action: Literal["status", "issue", "renew"] = "status"
+    dry_run: bool = False
+    force: bool = False
+    """Renew although it is not due."""
+
+
+class CertificateFailure(Message):
+    """Why the last attempt came to nothing. ``reason`` is a stable code, ``hint`` says what to do."""
+
+    reason: str
+    message: str
+    hint: str
+    at: AwareDatetime
+    retry_at: AwareDatetime | None = None
+    """When it is tried again by itself."""
+
+
+class CertificateReport(Message):
+    """The certificate that visitors get, and what is known of the next. ``serial`` in hex digits."""
+
+    source: str
+    """``local``, ``cloudflare``, ``rfc2136`` or ``manual``."""
+    authority: str | None = None
+    """URL of the ACME directory; None for the local authority."""
+    names: tuple[str, ...] = ()
+    issuer: str | None = None
+    serial: str | None = None
+    not_before: AwareDatetime | None = None
+    not_after: AwareDatetime | None = None
+    served: bool = False
+    """Whether a visitor was just given this very certificate."""
+    changed: bool = False
+    """Whether this request replaced it."""
+    next_check_at: AwareDatetime | None = None
+    failure: CertificateFailure | None = None
+    """The last attempt's, None after a success."""

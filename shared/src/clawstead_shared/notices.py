@@ -24,6 +24,12 @@ class NoticeKind(StrEnum):
     CONSUMER_LAGS = "consumer_lags"
     STREAM_FILLS = "stream_fills"
     """A stream is near its bound; one that is full takes no more events."""
+    CERTIFICATE_ISSUED = "certificate.issued"
+    """A new certificate is served."""
+    CERTIFICATE_FAILED = "certificate.failed"
+    """None could be got, or it is not served; the one before stays."""
+    CERTIFICATE_EXPIRES = "certificate.expires"
+    """The served certificate ends soon, and no newer one could be got."""
 
 
 class Notice(BaseModel):
@@ -34,6 +40,8 @@ class Notice(BaseModel):
     kind: NoticeKind
     about: str
     message: str
+    reason: str | None = None
+    """A stable code, for kinds that have several causes."""
     at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
 
     @property

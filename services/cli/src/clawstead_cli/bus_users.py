@@ -65,6 +65,9 @@ class Between:
     subject: str
 
 
+_NOTICES = {"proxy-sync": f"{NOTICE_ROOT}.certificate.*"}
+"""What it may tell operators; the rest is the keeper's."""
+
 _QUESTIONS = {"api": (Between("terminal", control_subject("terminal", Verb.LOGS)),)}
 
 
@@ -103,7 +106,7 @@ def bus_users() -> tuple[BusUser, ...]:
 def _service(name: str) -> BusUser:
     return BusUser(
         name,
-        sends=(*_topics(name), *_reading_the_log(), *_consuming(name), *_buckets(name)),
+        sends=(*_topics(name), *_reading_the_log(), *_consuming(name), *_buckets(name), *_notices(name)),
         hears=tuple(Between(WRITERS[topic], all_of(topic)) for topic in _LIVE_TOPICS.get(name, ())),
         answers=(f"{CONTROL_ROOT}.{name}.*",),
         questions=_QUESTIONS.get(name, ()),
@@ -112,6 +115,10 @@ def _service(name: str) -> BusUser:
 
 def _topics(name: str) -> list[str]:
     return [all_of(topic) for topic, writer in WRITERS.items() if writer == name]
+
+
+def _notices(name: str) -> list[str]:
+    return [subject for service, subject in _NOTICES.items() if service == name]
 
 
 def _reading_the_log() -> list[str]:

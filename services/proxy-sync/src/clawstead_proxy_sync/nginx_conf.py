@@ -49,6 +49,8 @@ class NginxConfig:
     """How long connections of an earlier table may go on."""
     user: str | None = None
     """Who the workers run as, when the master is root."""
+    root: str = ""
+    """What goes before every path: nothing where nginx works in the folder, else the folder with a slash at its end."""
 
 
 def render(config: NginxConfig) -> str:
