@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from clawstead_proxy_sync import pages
 from clawstead_proxy_sync.adapters.layout import Layout
 from clawstead_proxy_sync.adapters.local_ca import LocalAuthority
 from clawstead_proxy_sync.adapters.nginx import NginxEdge
-from clawstead_proxy_sync.app import nginx_config
+from clawstead_proxy_sync.app import nginx_config, nginx_edge
 from clawstead_proxy_sync.nginx_map import Upstream
 from clawstead_proxy_sync.settings import Settings
 from tests.support.ports import free_port
@@ -52,7 +51,8 @@ class RunningEdge:
 
 async def make_edge(settings: Settings, *, keep: bool = False) -> NginxEdge:
     certificate = await LocalAuthority(Layout(settings.directory).tls, settings.domain).current()
-    return NginxEdge(settings.directory, nginx_config(settings, certificate), pages.render(), keep=keep)
+    settings = settings.model_copy(update={"keep_edge": keep})
+    return nginx_edge(settings, nginx_config(settings, certificate))
 
 
 async def running(settings: Settings, *, keep: bool = False) -> AsyncIterator[RunningEdge]:

@@ -13,7 +13,6 @@ import websockets
 
 from clawstead_proxy_sync import nginx_map
 from clawstead_proxy_sync.adapters.daemon import NginxDaemon
-from clawstead_proxy_sync.adapters.nginx_command import NginxCommand
 from clawstead_proxy_sync.adapters.nginx_process import Master
 from clawstead_proxy_sync.errors import EdgeRefusedError
 from clawstead_proxy_sync.nginx_map import RouteMap, Upstream
@@ -264,9 +263,7 @@ async def test_a_port_that_is_taken_is_named_and_the_start_is_tried_again(tmp_pa
 
 
 async def test_a_missing_nginx_is_named(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path)
-    edge = await make_edge(settings)
-    edge._command = NginxCommand("no-such-nginx", settings.directory)
+    edge = await make_edge(make_settings(tmp_path, nginx_binary="no-such-nginx"))
     reports: list[str | None] = []
     task = asyncio.create_task(edge.run(reports.append))
     await wait_until(lambda: reports)
@@ -303,7 +300,8 @@ async def test_logs_that_grow_are_set_aside(running_edge: RunningEdge, client: S
     log = running_edge.layout.nginx / "access.log"
     await client.get("nobody")
     await wait_until(lambda: log.stat().st_size, timeout=5)
-    daemon: NginxDaemon = running_edge.edge._daemon
+    daemon = running_edge.edge._daemon
+    assert isinstance(daemon, NginxDaemon)
     daemon.rotate_logs(above_bytes=1)
     assert log.with_suffix(".log.1").exists()
     await wait_until(log.exists)

@@ -16,10 +16,12 @@ import structlog
 from starlette.applications import Starlette
 
 from clawstead_proxy_sync import lookup, pages
+from clawstead_proxy_sync.adapters.daemon import NginxDaemon
 from clawstead_proxy_sync.adapters.files import lock, make_directory
 from clawstead_proxy_sync.adapters.layout import PASSABLE, Layout
 from clawstead_proxy_sync.adapters.local_ca import LocalAuthority
 from clawstead_proxy_sync.adapters.nginx import NginxEdge
+from clawstead_proxy_sync.adapters.nginx_command import NginxCommand
 from clawstead_proxy_sync.backoff import Backoff
 from clawstead_proxy_sync.facts import SERVICE
 from clawstead_proxy_sync.nginx_conf import NginxConfig
@@ -51,7 +53,7 @@ async def run(service: Service, settings: Settings) -> None:
 async def _run(service: Service, settings: Settings, layout: Layout) -> None:
     certificates = LocalAuthority(layout.tls, settings.domain)
     config = nginx_config(settings, await certificates.current())
-    edge = NginxEdge(settings.directory, config, pages.render(), binary=settings.nginx_binary, keep=settings.keep_edge)
+    edge = nginx_edge(settings, config)
     table = RouteTable()
     publisher = MapPublisher(
         edge, table.routes, interval=settings.edge_reload_interval, check=settings.edge_check_interval
@@ -109,6 +111,14 @@ async def alone(layout: Layout, readiness: Readiness) -> BinaryIO:
         except BlockingIOError:
             readiness.unmet(_EDGE, f"another proxy-sync works in {layout.directory}")
             await asyncio.sleep(_STANDBY_SECONDS)
+
+
+def nginx_edge(settings: Settings, config: NginxConfig) -> NginxEdge:
+    """Return the edge that the settings ask for."""
+    layout = Layout(settings.directory)
+    command = NginxCommand(settings.nginx_binary, layout.directory)
+    daemon = NginxDaemon(layout, command)
+    return NginxEdge(layout, config, pages.render(), command=command, daemon=daemon, keep=settings.keep_edge)
 
 
 def nginx_config(settings: Settings, certificate: Certificate) -> NginxConfig:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from signal import SIGHUP, SIGUSR1
+from typing import Protocol
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -27,8 +28,58 @@ _ROTATE_BYTES = 32 * 1024 * 1024
 _LOG_TAIL_BYTES = 4096
 
 
+class Daemon(Protocol):
+    """The running nginx: one that is ours, or the machine's."""
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the master, None when none is known."""
+        ...
+
+    @property
+    def draining(self) -> int:
+        """How many workers of earlier tables still hold connections."""
+        ...
+
+    def find(self) -> bool:
+        """Look for a running nginx."""
+        ...
+
+    async def start(self, wanted: Serving) -> None:
+        """Have it run and wait until it serves what is ``wanted``.
+
+        Raises:
+            EdgeUnavailableError: it cannot start, or does not serve that.
+        """
+        ...
+
+    async def reload(self, wanted: Serving) -> None:
+        """Have it read its files again, and wait until it serves what is ``wanted`` and nothing else.
+
+        Raises:
+            EdgeUnavailableError: it did not take them over in time, or does not run.
+        """
+        ...
+
+    async def watch(self) -> None:
+        """Return when it has ended."""
+        ...
+
+    async def serving(self) -> Serving:
+        """Return what it says it serves.
+
+        Raises:
+            EdgeUnavailableError: it does not answer.
+        """
+        ...
+
+    async def end(self) -> None:
+        """End it. Not running is success."""
+        ...
+
+
 class NginxDaemon:
-    """At most one running nginx in one folder."""
+    """At most one running nginx in one folder, ours alone. Keeps ``Daemon``."""
 
     def __init__(self, layout: Layout, command: NginxCommand) -> None:
         self._layout = layout

@@ -10,13 +10,12 @@ and back to the last good one if the end is not reached.
 
 import asyncio
 import time
-from pathlib import Path
 
 import structlog
 from prometheus_client import Counter
 
 from clawstead_proxy_sync import nginx_conf, nginx_map
-from clawstead_proxy_sync.adapters.daemon import NginxDaemon
+from clawstead_proxy_sync.adapters.daemon import Daemon
 from clawstead_proxy_sync.adapters.files import write_atomically
 from clawstead_proxy_sync.adapters.gates import Gates
 from clawstead_proxy_sync.adapters.layout import Layout
@@ -41,20 +40,21 @@ class NginxEdge:
 
     def __init__(
         self,
-        directory: Path,
+        layout: Layout,
         config: NginxConfig,
         pages: dict[str, bytes],
         *,
-        binary: str = "nginx",
+        command: NginxCommand,
+        daemon: Daemon,
         keep: bool = False,
     ) -> None:
-        self._layout = Layout(directory)
+        self._layout = layout
         self._pages = pages
         self._keep = keep
-        self._command = NginxCommand(binary, directory)
-        self._daemon = NginxDaemon(self._layout, self._command)
-        self._store = MapStore(self._layout.map, self._layout.candidate_map)
-        self._gates = Gates(self._layout.ready)
+        self._command = command
+        self._daemon = daemon
+        self._store = MapStore(layout.map, layout.candidate_map)
+        self._gates = Gates(layout.ready)
         self._changing = asyncio.Lock()
         self._up = asyncio.Event()
         self._generation = 0
