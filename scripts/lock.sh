@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolves every dependency and writes the locks: one per service, two for the root, one for building wheels.
+# Resolves every dependency and writes the locks: one per service, two for the root, three for tools.
 #
 #   scripts/lock.sh            what is new or changed in a pyproject.toml, the rest as in uv.lock if there is one
 #   scripts/lock.sh --upgrade  everything to its newest version
@@ -44,3 +44,4 @@ export_lock requirements.lock --all-packages --no-dev
 export_lock requirements-dev.lock --all-packages --all-groups
 compile_lock shared/build-requirements.lock hatchling editables
 compile_lock scripts/tools.lock uv
+compile_lock scripts/certbot.lock certbot certbot-dns-cloudflare certbot-dns-rfc2136

@@ -83,6 +83,8 @@ find_missing() {
         need_chromium
         need shellcheck shellcheck
         need curl curl
+        need pebble pebble
+        need named bind9
         need jq jq
         need ip iproute2
     fi
@@ -110,7 +112,10 @@ disable_new_services() {
     local package
     [ -d /run/systemd/system ] || return 0
     for package in "${missing[@]}"; do
-        case $package in nginx|postgresql) systemctl disable --now "$package" >/dev/null 2>&1 || true ;; esac
+        case $package in
+            nginx|postgresql) systemctl disable --now "$package" >/dev/null 2>&1 || true ;;
+            bind9) systemctl disable --now named >/dev/null 2>&1 || true ;;
+        esac
     done
 }
 

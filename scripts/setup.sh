@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Clawstead needs and this machine lacks, and nothing else. Quick when nothing is missing.
 #
-#   packages -> uv in .tools/ -> Python packages in .venv/ -> a running Docker engine -> images
+#   packages -> uv in .tools/ -> Python packages in .venv/ -> certbot in .tools/certbot/ -> a running Docker engine -> images
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,16 +15,19 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 readonly LOCK_SECONDS=1800
 
 dev=no
+certbot=no
 image=yes
 
 usage() {
     cat <<'EOF'
-scripts/setup.sh [--dev] [--no-image]
+scripts/setup.sh [--dev] [--certbot] [--no-image]
 
-  --dev       also what the tests need: Chromium, PostgreSQL, the stand-in gateway, linters
+  --dev       also what the tests need: certbot, an ACME server, Chromium, PostgreSQL, the stand-in gateway, linters
+  --certbot   also certbot and its DNS plugins, for a certificate that browsers trust
   --no-image  do not build the OpenClaw image
 
-CLAWSTEAD_IMAGE names another image for the instances: then none is built.
+CLAWSTEAD_IMAGE names another image for the instances: then none is built. CLAWSTEAD_CERTIFICATES other than "local"
+means --certbot.
 EOF
 }
 
@@ -38,7 +41,8 @@ fail() {
 parse() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --dev) dev=yes ;;
+            --dev) dev=yes certbot=yes ;;
+            --certbot) certbot=yes ;;
             --no-image) image=no ;;
             -h|--help) usage; exit 0 ;;
             *) usage >&2; exit 2 ;;
@@ -46,6 +50,8 @@ parse() {
         shift
     done
     case ${CLAWSTEAD_IMAGE:-openclaw:local} in openclaw:local) ;; *) image=no ;; esac
+    # Once there, it is kept up to date: also when a newer uv takes its folder away.
+    if [ "${CLAWSTEAD_CERTIFICATES:-local}" != local ] || [ -d .tools/certbot ]; then certbot=yes; fi
 }
 
 only_one_at_a_time() {
@@ -118,6 +124,21 @@ install_python_packages() {
     echo "$stamp" >.venv/.clawstead-stamp
 }
 
+# In an environment of its own: nothing of it is imported, and its versions are none of the services' concern.
+install_certbot() {
+    local lock=scripts/certbot.lock home=.tools/certbot stamp
+    if [ "$certbot" = no ]; then return; fi
+    stamp=$({ pwd; cat "$lock"; } | sha256sum)
+    if [ "$(cat "$home/.clawstead-stamp" 2>/dev/null)" = "$stamp" ] && "$home/bin/python" -c ''; then return; fi
+    use_indexes_of_pip
+    say "installing certbot and its DNS plugins into $home/"
+    rm -f "$home/.clawstead-stamp"
+    "$home/bin/python" -c '' 2>/dev/null || .tools/bin/uv venv --quiet --clear --python "$(python)" "$home"
+    .tools/bin/uv pip sync --quiet --python "$home" --require-hashes "$lock" \
+        || fail "certbot was not installed: does uv reach a package index?"
+    echo "$stamp" >"$home/.clawstead-stamp"
+}
+
 build_images() {
     if [ "$dev" = yes ]; then images/standin/build.sh >/dev/null; fi
     if [ "$image" = yes ]; then images/openclaw/build.sh; fi
@@ -129,5 +150,6 @@ trust_system_certificates
 install_packages "$dev" "$image"
 install_uv
 install_python_packages
+install_certbot
 start_engine
 build_images

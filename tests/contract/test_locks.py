@@ -17,7 +17,8 @@ _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)")
 OURS = re.compile(r"^clawstead-")
 SERVICE_LOCKS = [Path("services") / service / "requirements.lock" for service in SERVICES]
 ALL_LOCKS = [*SERVICE_LOCKS, Path("requirements.lock"), Path("requirements-dev.lock")]
-BUILD_LOCKS = [Path("shared/build-requirements.lock"), Path("scripts/tools.lock")]
+CERTBOT_LOCK = Path("scripts/certbot.lock")
+BUILD_LOCKS = [Path("shared/build-requirements.lock"), Path("scripts/tools.lock"), CERTBOT_LOCK]
 
 
 @dataclass
@@ -93,6 +94,13 @@ def test_what_is_deployed_is_what_is_tested(lock: Path) -> None:
     tested = pins(Path("requirements-dev.lock"))
     differing = [name for name, pin in pins(lock).items() if tested.get(name, Pin("-")).version != pin.version]
     assert not differing, "run `make lock`"
+
+
+def test_certbot_and_its_plugins_are_locked_at_one_version() -> None:
+    wanted = re.findall(r"certbot[a-z0-9-]*", (ROOT / "scripts/lock.sh").read_text().splitlines()[-1].split(" ", 2)[2])
+    locked = pins(CERTBOT_LOCK)
+    assert {name for name in locked if name.startswith("certbot")} == set(wanted), "run `make lock`"
+    assert len({locked[name].version for name in wanted}) == 1
 
 
 def test_the_workspace_supports_the_python_that_it_names() -> None:

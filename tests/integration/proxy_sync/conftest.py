@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from clawstead_proxy_sync.adapters.nginx import NginxEdge
 from clawstead_proxy_sync.app import nginx_config, nginx_edge
 from clawstead_proxy_sync.nginx_map import Upstream
 from clawstead_proxy_sync.settings import Settings
+from tests.support.acme.rig import AcmeRig, AcmeWorld
 from tests.support.ports import free_port
 from tests.support.site import EchoSite, SiteClient
 
@@ -63,6 +64,21 @@ async def running(settings: Settings, *, keep: bool = False) -> AsyncIterator[Ru
     yield it
     task.cancel()
     await asyncio.wait({task}, timeout=10)
+
+
+@pytest.fixture(scope="session")
+def acme_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmeRig]:
+    """A real ACME server and its DNS, the same for all tests."""
+    rig = AcmeRig(tmp_path_factory.mktemp("acme"))
+    yield rig
+    rig.stop()
+
+
+@pytest.fixture
+async def acme(acme_rig: AcmeRig) -> AsyncIterator[AcmeWorld]:
+    """What stands before them, for one test."""
+    async with AcmeWorld(acme_rig) as world:
+        yield world
 
 
 @pytest.fixture
