@@ -134,13 +134,15 @@ async def test_a_lost_log_ends_no_route_and_the_facts_come_back(
 
 def _everything(process: ProxySyncProcess) -> None:
     for name in ("nginx", "ready", "pages"):
-        shutil.rmtree(process.directory / name)
+        # Away in one step: deleted one by one, the service would write the first again before the last is gone.
+        doomed = (process.directory / name).rename(process.directory / f"{name}.deleted")
+        shutil.rmtree(doomed)
     (process.directory / "nginx.conf").unlink()
 
 
 def _files(process: ProxySyncProcess) -> None:
-    for path in (process.directory / "pages").iterdir():
-        path.unlink()
+    for name in os.listdir(process.directory / "pages"):
+        (process.directory / "pages" / name).unlink(missing_ok=True)
     for name in os.listdir(process.directory / "ready"):
         (process.directory / "ready" / name).unlink()
     (process.directory / "nginx.conf").unlink()
