@@ -16,6 +16,7 @@ import structlog
 from starlette.applications import Starlette
 
 from clawstead_proxy_sync import lookup, pages
+from clawstead_proxy_sync.adapters.config_file import OwnConfigFile
 from clawstead_proxy_sync.adapters.daemon import NginxDaemon
 from clawstead_proxy_sync.adapters.files import lock, make_directory
 from clawstead_proxy_sync.adapters.layout import PASSABLE, Layout
@@ -118,7 +119,16 @@ def nginx_edge(settings: Settings, config: NginxConfig) -> NginxEdge:
     layout = Layout(settings.directory)
     command = NginxCommand(settings.nginx_binary, layout.directory)
     daemon = NginxDaemon(layout, command)
-    return NginxEdge(layout, config, pages.render(), command=command, daemon=daemon, keep=settings.keep_edge)
+    config_file = OwnConfigFile(layout, command)
+    return NginxEdge(
+        layout,
+        config,
+        pages.render(),
+        command=command,
+        daemon=daemon,
+        config_file=config_file,
+        keep=settings.keep_edge,
+    )
 
 
 def nginx_config(settings: Settings, certificate: Certificate) -> NginxConfig:

@@ -1,9 +1,10 @@
-"""The configuration of the nginx that proxy-sync owns: pure text from typed values.
+"""The configuration of the edge: pure text from typed values.
 
-nginx runs with proxy-sync's folder as working directory and prefix (``nginx -p ./``), and every path below
+Our own nginx runs with proxy-sync's folder as working directory and prefix (``nginx -p ./``), and every path below
 is relative. So its unprivileged workers reach gates and pages even where a parent folder is closed to them,
 the status socket's name is short, and a process tells by its working directory whose it is. The file itself
 lies in that folder too: nginx resolves some relative paths against the file's folder, and those even twice.
+In the nginx of the machine our site stands between others, and every path begins with ``root``.
 """
 
 import hashlib
@@ -51,10 +52,14 @@ class NginxConfig:
     """Who the workers run as, when the master is root."""
     root: str = ""
     """What goes before every path: nothing where nginx works in the folder, else the folder with a slash at its end."""
+    logs: str = "nginx/"
+    """What goes before the names of the logs."""
+    status: str = "unix:nginx/status.sock"
+    """Where proxy-sync asks what is served, as nginx writes it."""
 
 
 def render(config: NginxConfig) -> str:
-    """Return the configuration."""
+    """Return the configuration: of an nginx of our own, or of our site in the machine's if there is a ``root``."""
     return _rendered(config, revision=revision(config))
 
 
@@ -79,7 +84,7 @@ def render_map_check() -> str:
 def _rendered(config: NginxConfig, *, revision: str) -> str:
     return (
         environment()
-        .get_template("nginx.conf.j2")
+        .get_template("system-site.conf.j2" if config.root else "nginx.conf.j2")
         .render(
             {name: getattr(config, name) for name in config.__slots__},
             bucket_size=_BUCKET_SIZE,

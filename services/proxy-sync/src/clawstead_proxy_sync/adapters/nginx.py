@@ -1,6 +1,6 @@
-"""The edge on nginx: owns the process, its configuration, its table and its gates.
+"""The edge on nginx: its table, its gates, and through others the process and its configuration.
 
-The process is a daemon of its own. When proxy-sync is stopped it ends nginx; when proxy-sync
+An nginx of ours is a daemon of its own. When proxy-sync is stopped it ends nginx; when proxy-sync
 dies nginx goes on serving what it knows, and the next proxy-sync finds and adopts it. A new table goes
 
     candidate file -> nginx -t -> rename -> SIGHUP -> every accepting worker is new and shows the generation
@@ -15,12 +15,12 @@ import structlog
 from prometheus_client import Counter
 
 from clawstead_proxy_sync import nginx_conf, nginx_map
-from clawstead_proxy_sync.adapters.daemon import Daemon
-from clawstead_proxy_sync.adapters.files import write_atomically
+from clawstead_proxy_sync.adapters.config_file import ConfigFile
 from clawstead_proxy_sync.adapters.gates import Gates
 from clawstead_proxy_sync.adapters.layout import Layout
 from clawstead_proxy_sync.adapters.map_store import MapStore
 from clawstead_proxy_sync.adapters.nginx_command import NginxCommand
+from clawstead_proxy_sync.adapters.proved_daemon import Daemon
 from clawstead_proxy_sync.adapters.status import Serving
 from clawstead_proxy_sync.backoff import Backoff
 from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError
@@ -46,6 +46,7 @@ class NginxEdge:
         *,
         command: NginxCommand,
         daemon: Daemon,
+        config_file: ConfigFile,
         keep: bool = False,
     ) -> None:
         self._layout = layout
@@ -53,6 +54,7 @@ class NginxEdge:
         self._keep = keep
         self._command = command
         self._daemon = daemon
+        self._config_file = config_file
         self._store = MapStore(layout.map, layout.candidate_map)
         self._gates = Gates(layout.ready)
         self._changing = asyncio.Lock()
@@ -100,10 +102,10 @@ class NginxEdge:
                     log.warning("the edge does not run", error=str(error))
                     report(str(error))
                 else:
-                    report(None)
-                    await self._daemon.watch()
-                    log.error("nginx has ended by itself")
-                    report("nginx has ended and is being started again")
+                    report(self._daemon.doubt)
+                    why = await self._daemon.watch()
+                    log.error("nginx is not as it was", why=why)
+                    report(why)
                     if time.monotonic() - begun > _SETTLED_SECONDS:
                         backoff.reset()
                 self._down()
@@ -127,7 +129,7 @@ class NginxEdge:
             await self._command.test(self._layout.map_check)
             before = await asyncio.to_thread(self._store.accept, text)
             try:
-                await self._store_config()
+                await self._config_file.store()
                 await self._daemon.reload(self._wanted(table))
             except (EdgeRefusedError, EdgeUnavailableError):
                 await self._go_back(before)
@@ -151,10 +153,11 @@ class NginxEdge:
                 return
             await asyncio.to_thread(self._store.repair)
             try:
-                await self._store_config()
+                await self._config_file.store()
                 await self._daemon.reload(self._wanted(self._served))
             except (EdgeRefusedError, EdgeUnavailableError):
                 self._use(before)
+                await self._config_file.store()
                 raise
 
     async def repair(self) -> None:
@@ -164,9 +167,9 @@ class NginxEdge:
                 return
             await asyncio.to_thread(self._layout.prepare, self._pages)
             await asyncio.to_thread(self._store.repair)
-            await self._store_config()
-            if not self._layout.socket.exists():
-                # Nobody can ask any more what is served, and only a fresh nginx makes another.
+            await self._config_file.store()
+            if self._daemon.deaf():
+                # Nobody can ask any more what is served, and only a fresh nginx makes another socket.
                 log.error("the status socket of nginx is gone, so it is started again")
                 await self._daemon.end()
 
@@ -176,11 +179,10 @@ class NginxEdge:
 
     def _use(self, config: NginxConfig) -> None:
         self._config = config
-        self._text = nginx_conf.render(config).encode()
-        self._revision = nginx_conf.revision(config)
+        self._config_file.use(config)
 
     def _wanted(self, table: RouteMap) -> Serving:
-        return Serving(table.generation, self._revision)
+        return Serving(table.generation, self._config_file.revision)
 
     def _down(self) -> None:
         self._up.clear()
@@ -209,7 +211,7 @@ class NginxEdge:
                 log.warning("the stored route map is damaged")
                 return True
             await asyncio.to_thread(self._store.repair)
-            await self._store_config()
+            await self._config_file.store()
             if serving != self._wanted(table):
                 await self._daemon.reload(self._wanted(table))
         except (EdgeRefusedError, EdgeUnavailableError) as error:
@@ -228,16 +230,9 @@ class NginxEdge:
             await asyncio.to_thread(self._store.put, nginx_map.render(table))
         self._generation = max(self._generation, table.generation)
         await asyncio.to_thread(self._store.repair)
-        await self._store_config()
+        await self._config_file.store()
         await self._daemon.start(self._wanted(table))
         self._served = table
-
-    async def _store_config(self) -> None:
-        if self._layout.config.is_file() and self._layout.config.read_bytes() == self._text:
-            return
-        await asyncio.to_thread(self._layout.candidate_config.write_bytes, self._text)
-        await self._command.test(self._layout.candidate_config)
-        await asyncio.to_thread(write_atomically, self._layout.config, self._text)
 
     async def _go_back(self, text: bytes | None) -> None:
         self._served = None

@@ -1,4 +1,4 @@
-"""What nginx says about itself on its status socket, where nobody else can ask."""
+"""What nginx says about itself on its status server, where nobody from outside can ask."""
 
 import asyncio
 import os
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clawstead_proxy_sync.errors import EdgeUnavailableError
+
+StatusAddress = Path | tuple[str, int]
+"""A socket in a folder, or host and port."""
 
 _TIMEOUT_SECONDS = 1.0
 _REQUEST = b"GET /generation HTTP/1.0\r\nHost: status\r\n\r\n"
@@ -19,7 +22,7 @@ class Serving:
     revision: str
 
 
-async def serving(socket: Path) -> Serving:
+async def serving(address: StatusAddress) -> Serving:
     """Ask one worker what it serves.
 
     Raises:
@@ -27,23 +30,27 @@ async def serving(socket: Path) -> Serving:
     """
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            answer = await _get(socket)
+            answer = await _get(address)
         generation, revision = answer.split()
         return Serving(int(generation), revision)
     except (OSError, TimeoutError, ValueError) as error:
         raise EdgeUnavailableError(f"nginx does not say what it serves: {error}") from error
 
 
-async def _get(socket: Path) -> str:
-    # A socket address holds 108 bytes, so a deep folder is reached through its descriptor.
-    directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{directory}/{socket.name}")
-    finally:
-        os.close(directory)
+async def _get(address: StatusAddress) -> str:
+    reader, writer = await (_connect(address) if isinstance(address, Path) else asyncio.open_connection(*address))
     try:
         writer.write(_REQUEST)
         response = await reader.read()
     finally:
         writer.close()
     return response.partition(b"\r\n\r\n")[2].decode(errors="replace")
+
+
+async def _connect(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    # A socket address holds 108 bytes, so a deep folder is reached through its descriptor.
+    directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return await asyncio.open_unix_connection(f"/proc/self/fd/{directory}/{socket.name}")
+    finally:
+        os.close(directory)
