@@ -3,7 +3,7 @@
 import asyncio
 
 from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError
-from clawstead_proxy_sync.nginx_map import RouteMap, Routes, check_label
+from clawstead_proxy_sync.nginx_map import RouteMap, Routes, Upstream, check_label
 from clawstead_proxy_sync.ports import Report
 
 
@@ -12,6 +12,9 @@ class FakeEdge:
 
     def __init__(self) -> None:
         self.served: RouteMap | None = RouteMap(1, {})
+        self.stored = self.served
+        self.leads = False
+        """Whether single lines change at once."""
         self.draining = 0
         self.gates: set[str] = set()
         self.actions: list[str] = []
@@ -44,10 +47,22 @@ class FakeEdge:
             raise EdgeRefusedError("the fake edge was told to refuse")
         generation = (self.served.generation if self.served else 0) + 1
         self.served = RouteMap(generation, dict(routes))
+        self.stored = self.served
         self.published.append(self.served)
         self.actions.append(f"publish {' '.join(sorted(routes))}".strip())
         self.damaged = False
         return self.served
+
+    async def lead(self, label: str, upstream: Upstream | None) -> bool:
+        check_label(label)
+        if self.served is None or not self._up.is_set() or self.served.routes.get(label) == upstream:
+            return self.served is not None and self._up.is_set()
+        if not self.leads:
+            return False
+        others = {name: target for name, target in self.served.routes.items() if name != label}
+        self.served = RouteMap(self.served.generation + 1, others | ({label: upstream} if upstream else {}))
+        self.actions.append(f"lead {label}")
+        return True
 
     async def intact(self) -> bool:
         return not self.damaged

@@ -21,8 +21,10 @@ from clawstead_proxy_sync.adapters.daemon import NginxDaemon
 from clawstead_proxy_sync.adapters.files import lock, make_directory
 from clawstead_proxy_sync.adapters.layout import PASSABLE, Layout
 from clawstead_proxy_sync.adapters.local_ca import LocalAuthority
+from clawstead_proxy_sync.adapters.map_routing import MapRouting
 from clawstead_proxy_sync.adapters.nginx import NginxEdge
 from clawstead_proxy_sync.adapters.nginx_command import NginxCommand
+from clawstead_proxy_sync.adapters.server import Server
 from clawstead_proxy_sync.backoff import Backoff
 from clawstead_proxy_sync.facts import SERVICE
 from clawstead_proxy_sync.nginx_conf import NginxConfig
@@ -118,17 +120,8 @@ def nginx_edge(settings: Settings, config: NginxConfig) -> NginxEdge:
     """Return the edge that the settings ask for."""
     layout = Layout(settings.directory)
     command = NginxCommand(settings.nginx_binary, layout.directory)
-    daemon = NginxDaemon(layout, command)
-    config_file = OwnConfigFile(layout, command)
-    return NginxEdge(
-        layout,
-        config,
-        pages.render(),
-        command=command,
-        daemon=daemon,
-        config_file=config_file,
-        keep=settings.keep_edge,
-    )
+    server = Server(layout, command, NginxDaemon(layout, command), OwnConfigFile(layout, command))
+    return NginxEdge(server, MapRouting(server), config, pages.render(), keep=settings.keep_edge)
 
 
 def nginx_config(settings: Settings, certificate: Certificate) -> NginxConfig:

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from clawstead_proxy_sync.nginx_map import RouteMap, Routes
+from clawstead_proxy_sync.nginx_map import RouteMap, Routes, Upstream
 
 Report = Callable[[str | None], None]
 """Told why the edge does not serve, None once it does."""
@@ -22,6 +22,11 @@ class Edge(Protocol):
     @property
     def served(self) -> RouteMap | None:
         """The table that every worker was seen to serve, None when that is not known."""
+        ...
+
+    @property
+    def stored(self) -> RouteMap | None:
+        """The table that an edge which starts anew would serve, even after a power loss; None when not known."""
         ...
 
     @property
@@ -43,6 +48,14 @@ class Edge(Protocol):
         Raises:
             EdgeRefusedError: the new table was refused; the last good one is served.
             EdgeUnavailableError: the edge is not running, or did not take the table over in time.
+        """
+        ...
+
+    async def lead(self, label: str, upstream: Upstream | None) -> bool:
+        """Change one line at once, where the edge can: say whether every worker has it now.
+
+        If not, the next published table has to bring it. What was changed at once is served, and not stored until
+        then; a table that was asked for earlier does not take it back. Done already is success.
         """
         ...
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from clawstead_proxy_sync import nginx_map
 from clawstead_proxy_sync.adapters.files import install, write_atomically, write_durably
+from clawstead_proxy_sync.errors import EdgeRefusedError
 from clawstead_proxy_sync.nginx_map import RouteMap
 
 
@@ -14,33 +15,48 @@ class MapStore:
         self._path = path
         self._candidate = candidate
         self._good: bytes | None = None
+        self._proposed: tuple[RouteMap, bytes] | None = None
+        self.table: RouteMap | None = None
+        """The table that is safe on disk, None while that is not known."""
 
     def load(self) -> RouteMap | None:
         """Return the last good table, None if there is none in memory and the file is missing or damaged."""
-        if self._good is None:
+        if self.table is None:
             stored = _read(self._path)
             try:
-                table = nginx_map.parse(stored) if stored is not None else None
+                self.table = nginx_map.parse(stored) if stored is not None else None
             except ValueError:
                 return None
             self._good = stored
-            return table
-        return nginx_map.parse(self._good)
+        return self.table
 
-    def propose(self, text: bytes) -> None:
-        """Write the candidate."""
+    def propose(self, table: RouteMap) -> None:
+        """Write the candidate.
+
+        Raises:
+            EdgeRefusedError: it would not read back as it was written.
+        """
+        text = _text(table)
         write_durably(self._candidate, text)
+        self._proposed = table, text
 
-    def accept(self, text: bytes) -> bytes | None:
-        """Put the candidate, which holds ``text``, in place; return what was good before."""
+    def accept(self) -> RouteMap | None:
+        """Put the candidate in place; return what was good before."""
+        assert self._proposed
         install(self._candidate, self._path)
-        before, self._good = self._good, text
+        before = self.table
+        self.table, self._good = self._proposed
         return before
 
-    def put(self, text: bytes) -> None:
-        """Write the file itself, past the candidate."""
+    def put(self, table: RouteMap) -> None:
+        """Write the file itself, past the candidate.
+
+        Raises:
+            EdgeRefusedError: it would not read back as it was written.
+        """
+        text = _text(table)
         write_atomically(self._path, text)
-        self._good = text
+        self.table, self._good = table, text
 
     def repair(self) -> None:
         """Write the last good table again if the file differs from it."""
@@ -50,6 +66,17 @@ class MapStore:
     def intact(self) -> bool:
         """Say whether the file holds the last good table, byte for byte."""
         return self._good is not None and _read(self._path) == self._good
+
+    def damaged(self) -> bool:
+        """Say whether there is a file that nobody can read."""
+        return self.table is None and self._path.exists()
+
+
+def _text(table: RouteMap) -> bytes:
+    text = nginx_map.render(table)
+    if nginx_map.parse(text) != table:
+        raise EdgeRefusedError("the table does not read back as it was written")
+    return text
 
 
 def _read(path: Path) -> bytes | None:
