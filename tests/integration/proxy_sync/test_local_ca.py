@@ -47,7 +47,7 @@ async def test_a_certificate_that_ends_soon_is_renewed_by_the_same_authority(tmp
     first = await source.current()
     authority = (tmp_path / "ca.pem").read_bytes()
     facts = json.loads((tmp_path / "site.json").read_text())
-    facts["expires_at"] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
+    facts["facts"]["not_after"] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
     (tmp_path / "site.json").write_text(json.dumps(facts))
     renewed = await source.current()
     assert renewed.digest != first.digest

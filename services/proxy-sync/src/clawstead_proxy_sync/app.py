@@ -20,11 +20,11 @@ from clawstead_proxy_sync.adapters.config_file import OwnConfigFile
 from clawstead_proxy_sync.adapters.daemon import NginxDaemon
 from clawstead_proxy_sync.adapters.files import lock, make_directory
 from clawstead_proxy_sync.adapters.layout import PASSABLE, Layout
-from clawstead_proxy_sync.adapters.local_ca import LocalAuthority
 from clawstead_proxy_sync.adapters.map_routing import MapRouting
 from clawstead_proxy_sync.adapters.nginx import NginxEdge
 from clawstead_proxy_sync.adapters.nginx_command import NginxCommand
 from clawstead_proxy_sync.adapters.server import Server
+from clawstead_proxy_sync.adapters.sources import certificate_source
 from clawstead_proxy_sync.backoff import Backoff
 from clawstead_proxy_sync.facts import SERVICE
 from clawstead_proxy_sync.nginx_conf import NginxConfig
@@ -54,7 +54,7 @@ async def run(service: Service, settings: Settings) -> None:
 
 
 async def _run(service: Service, settings: Settings, layout: Layout) -> None:
-    certificates = LocalAuthority(layout.tls, settings.domain)
+    certificates = certificate_source(settings, layout.tls)
     config = nginx_config(settings, await certificates.current())
     edge = nginx_edge(settings, config)
     table = RouteTable()

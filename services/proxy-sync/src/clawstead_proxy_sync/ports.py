@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
 from clawstead_proxy_sync.nginx_map import RouteMap, Routes, Upstream
 
 Report = Callable[[str | None], None]
@@ -85,6 +87,19 @@ class Edge(Protocol):
         ...
 
 
+class PairFacts(BaseModel):
+    """What a certificate says of itself. ``serial`` in hex digits, ``fingerprint`` is SHA-256 of its DER form."""
+
+    model_config = ConfigDict(frozen=True)
+
+    serial: str
+    fingerprint: str
+    names: tuple[str, ...]
+    issuer: str
+    not_before: AwareDatetime
+    not_after: AwareDatetime
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """A certificate chain with its key. ``digest`` changes when either does."""
@@ -92,16 +107,43 @@ class Certificate:
     chain: Path
     key: Path
     digest: str
-    expires_at: datetime
+    facts: PairFacts
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it ends (UTC)."""
+        return self.facts.not_after
 
 
 class CertificateSource(Protocol):
     """Where the wildcard certificate of the domain comes from."""
 
     async def current(self) -> Certificate:
-        """Return a certificate for the domain and its subdomains, renewing it when it is due.
+        """Return the certificate to serve now: for the domain and its subdomains.
+
+        Always the last good one; a local authority makes one when there is none or it is due.
 
         Raises:
             OSError: it cannot be read or stored.
         """
+        ...
+
+    async def obtain(self, *, issue: bool = False, dry_run: bool = False, force: bool = False) -> None:
+        """Have ``current`` be a new certificate if one is due. Not due is success.
+
+        ``issue`` orders by today's settings even what was ordered before, ``dry_run`` changes nothing that
+        is served, ``force`` gets one that is not due. May take minutes; one call at a time.
+
+        Raises:
+            CertificateError: none could be got; ``current`` is what it was.
+            OSError: it cannot be read or stored.
+        """
+        ...
+
+
+class Visitor(Protocol):
+    """Somebody who comes to the HTTPS port as a browser would."""
+
+    async def fingerprint(self) -> str | None:
+        """Return that of the certificate that the domain's visitors are shown, None if nobody answers."""
         ...

@@ -8,12 +8,13 @@ from typing import Annotated
 from pydantic import Field, IPvAnyAddress, field_validator
 from pydantic_settings import NoDecode
 
-from clawstead_shared.settings import EdgeSettings, Seconds, ServiceSettings
+from clawstead_proxy_sync.certificate_settings import CertificateSettings
+from clawstead_shared.settings import Seconds, ServiceSettings
 
 _HOST = r"^[A-Za-z0-9.:-]+$"
 
 
-class Settings(ServiceSettings, EdgeSettings):
+class Settings(ServiceSettings, CertificateSettings):
     """Everything that proxy-sync can be told."""
 
     proxy_sync_port: int = Field(default=8702, ge=1, le=65535)

@@ -10,15 +10,15 @@ The authority may only sign for the domain (name constraints), so trusting it ri
 
 import asyncio
 import hashlib
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from pydantic import BaseModel, ValidationError
 
 from clawstead_proxy_sync.adapters.files import make_directory, write_atomically
-from clawstead_proxy_sync.ports import Certificate
+from clawstead_proxy_sync.ports import Certificate, PairFacts
 
 if TYPE_CHECKING:
     from clawstead_proxy_sync.adapters.signing import Pair
@@ -30,6 +30,14 @@ RENEW_BEFORE = timedelta(days=30)
 _SECRET = 0o600
 
 
+class _Known(BaseModel):
+    """What ``site.pem`` was made for."""
+
+    domain: str
+    digest: str
+    facts: PairFacts
+
+
 class LocalAuthority:
     """Makes and renews the wildcard certificate. Keeps ``CertificateSource``."""
 
@@ -39,18 +47,24 @@ class LocalAuthority:
         self._authority = directory / "ca.pem"
         self._authority_key = directory / "ca.key"
         self._site = directory / "site.pem"
-        self._facts = directory / "site.json"
+        self._known = directory / "site.json"
         self._issued = False
 
     async def current(self) -> Certificate:
         """See ``CertificateSource.current``."""
         return await asyncio.to_thread(self._current)
 
+    async def obtain(self, *, issue: bool = False, dry_run: bool = False, force: bool = False) -> None:
+        """See ``CertificateSource.obtain``. A first one or one that is due is made by ``current`` at once."""
+        del issue
+        if force and not dry_run:
+            await asyncio.to_thread(self._issue)
+        await self.current()
+
     def _current(self) -> Certificate:
         if certificate := self._valid():
             self._issued = True
             return certificate
-        make_directory(self._directory, mode=0o755)
         self._issue()
         if certificate := self._valid():
             self._issued = True
@@ -60,19 +74,20 @@ class LocalAuthority:
 
     def _valid(self) -> Certificate | None:
         try:
-            facts = json.loads(self._facts.read_text())
-            expires_at = datetime.fromisoformat(facts["expires_at"])
+            known = _Known.model_validate_json(self._known.read_bytes())
             digest = self._digest()
-            fit = (facts["domain"], facts["digest"]) == (self._domain, digest)
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValidationError):
             return None
-        if not fit or expires_at - datetime.now(UTC) < RENEW_BEFORE:
+        facts = known.facts
+        if (known.domain, known.digest) != (self._domain, digest) or facts.not_after - datetime.now(UTC) < RENEW_BEFORE:
             return None
-        return Certificate(self._site, self._site, digest, expires_at)
+        return Certificate(self._site, self._site, digest, facts)
 
     def _issue(self) -> None:
         from clawstead_proxy_sync.adapters import signing  # noqa: PLC0415 - see there
+        from clawstead_proxy_sync.certificates import pair  # noqa: PLC0415 - see there
 
+        make_directory(self._directory, mode=0o755)
         authority = self._stored_authority()
         if authority is None and (self._issued or self._site.exists()):
             log.error("the certificate authority was lost: users must trust the new one", path=str(self._authority))
@@ -84,8 +99,8 @@ class LocalAuthority:
         leaf = signing.make_leaf(self._domain, authority)
         content = leaf.key_pem + leaf.certificate_pem + authority.certificate_pem
         write_atomically(self._site, content, mode=_SECRET)
-        facts = {"domain": self._domain, "digest": self._digest(), "expires_at": leaf.expires_at.isoformat()}
-        write_atomically(self._facts, json.dumps(facts).encode())
+        known = _Known(domain=self._domain, digest=self._digest(), facts=pair.facts_of(leaf.certificate))
+        write_atomically(self._known, known.model_dump_json().encode())
 
     def _stored_authority(self) -> "Pair | None":
         from clawstead_proxy_sync.adapters import signing  # noqa: PLC0415 - see there

@@ -1,0 +1,178 @@
+"""Runs certbot: in a folder and a session of its own, never for longer than a deadline.
+
+    tls/certbot/<directory>/
+      config/ work/ logs/   certbot's own
+      deploy                run by certbot once it has a certificate: joins key and chain
+      new.pem               what it joined; not served before it was judged
+
+When proxy-sync dies, certbot goes on to its own end; the deadline is kept by ``timeout``, which outlives us.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from clawstead_proxy_sync.adapters import credentials
+from clawstead_proxy_sync.adapters.files import make_directory, write_atomically
+from clawstead_proxy_sync.certificates.failures import CertificateError, Reason, classify
+from clawstead_proxy_sync.certificates.order import CONFIG, DEPLOY_HOOK, Command, Order, arguments, environment
+
+log = structlog.get_logger()
+
+DEADLINE = timedelta(seconds=300)
+
+_PRIVATE = 0o700
+_GRACE_SECONDS = 5
+_TIMED_OUT = 124
+_KILLED = (128 + signal.SIGKILL, -signal.SIGKILL)
+_CANNOT_RUN = (126, 127)
+_OUTPUT_BYTES = 256 * 1024
+_HOOK = b"""#!/bin/sh
+# certbot runs this once it has a new certificate: key and chain go into one file, so that they change together.
+set -eu
+umask 077
+cd "$(dirname "$0")"
+cat "$RENEWED_LINEAGE/privkey.pem" "$RENEWED_LINEAGE/fullchain.pem" > "new.$$"
+sync "new.$$"
+mv -f "new.$$" new.pem
+"""
+
+
+class Certbot:
+    """Certbot for one order, in ``folder``."""
+
+    def __init__(
+        self, order: Order, folder: Path, *, binary: str | None = None, deadline: timedelta = DEADLINE
+    ) -> None:
+        self._order = order
+        self._folder = folder
+        self._binary = binary
+        self._deadline = deadline.total_seconds()
+
+    async def run(self, command: Command, *, dry_run: bool = False, force: bool = False) -> None:
+        """Have certbot do ``command``. What it got afterwards is in ``obtained``.
+
+        Raises:
+            CertificateError: it got nothing.
+            OSError: its folder cannot be written.
+        """
+        await asyncio.to_thread(self._prepare)
+        line = arguments(self._order, command, dry_run=dry_run, force=force)
+        log.info("certbot runs", command=command, dry_run=dry_run, authority=self._order.authority)
+        begun = time.monotonic()
+        code, output = await self._run(self._found_binary(), *line)
+        if code == _TIMED_OUT or (code in _KILLED and time.monotonic() - begun >= self._deadline):
+            raise CertificateError(Reason.TIMED_OUT, f"certbot did not end within {self._deadline:.0f} s")
+        if code in _CANNOT_RUN:
+            raise CertificateError(Reason.CERTBOT_MISSING, f"certbot cannot be run: {output.strip()[-300:]}")
+        if code:
+            raise classify(output, datetime.now(UTC))
+
+    @property
+    def ordered(self) -> bool:
+        """Whether certbot keeps a certificate of this name, which it can renew."""
+        return (self._folder / CONFIG / "renewal" / f"{self._order.domain}.conf").is_file()
+
+    async def obtained(self) -> bytes | None:
+        """Return the newest key and chain that certbot got, None before the first.
+
+        A hook that failed, or was killed, leaves no trace in certbot's exit code; so it is made up for here.
+
+        Raises:
+            OSError: they cannot be read, or joined.
+        """
+        lineage = self._folder / CONFIG / "live" / self._order.domain
+        content = await asyncio.to_thread(_joined, lineage)
+        if content is None or content == await asyncio.to_thread(_content, self._new):
+            return content
+        await asyncio.to_thread(self._prepare)
+        code, output = await self._run(DEPLOY_HOOK, RENEWED_LINEAGE=str(lineage))
+        if code:
+            raise OSError(f"key and chain cannot be joined: {output.strip()}")
+        return await asyncio.to_thread(_content, self._new)
+
+    @property
+    def _new(self) -> Path:
+        return self._folder / "new.pem"
+
+    def _prepare(self) -> None:
+        for folder in (self._folder.parent, self._folder):
+            make_directory(folder, mode=_PRIVATE)
+        for leftover in self._folder.glob("new.*[0-9]"):
+            leftover.unlink(missing_ok=True)
+        hook = self._folder / DEPLOY_HOOK
+        if not hook.is_file() or hook.read_bytes() != _HOOK:
+            write_atomically(hook, _HOOK, mode=_PRIVATE)
+        if self._order.credentials:
+            credentials.check(self._order.credentials)
+
+    def _found_binary(self) -> str:
+        # Beside the environment that we run in, where the installation puts its tools; else wherever it is.
+        installed = Path(sys.prefix).parent / ".tools" / "certbot" / "bin" / "certbot"
+        named = self._binary or (str(installed) if installed.is_file() else "certbot")
+        if found := shutil.which(named):
+            return str(Path(found).absolute())
+        raise CertificateError(Reason.CERTBOT_MISSING, f"certbot is not installed ({named} cannot be found)")
+
+    async def _run(self, *line: str, **extra: str) -> tuple[int, str]:
+        # ``timeout`` leads its own group and ends it as a whole: certbot with its hooks.
+        limited = ("timeout", f"--kill-after={_GRACE_SECONDS}", f"{self._deadline}", *line)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *limited,
+                cwd=self._folder,
+                env={**environment(self._order, os.environ, self._folder), **extra},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise CertificateError(Reason.CERTBOT_MISSING, f"certbot cannot be run: {error}") from error
+        try:
+            async with asyncio.timeout(self._deadline + 2 * _GRACE_SECONDS):
+                output = await _tail(process.stdout)
+                return await process.wait(), output
+        except TimeoutError:
+            return _TIMED_OUT, ""
+        finally:
+            await _end(process)
+
+
+def _joined(lineage: Path) -> bytes | None:
+    key, chain = (_content(lineage / name) for name in ("privkey.pem", "fullchain.pem"))
+    return None if key is None or chain is None else key + chain
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+async def _tail(stream: asyncio.StreamReader | None) -> str:
+    kept = b""
+    while stream and (some := await stream.read(65536)):
+        kept = (kept + some)[-_OUTPUT_BYTES:]
+    return kept.decode(errors="replace")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End what still runs of the process's group: certbot takes its DNS records back when it is asked to end."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await process.wait()
