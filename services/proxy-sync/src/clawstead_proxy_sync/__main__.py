@@ -1,19 +1,44 @@
-"""Entry point of proxy-sync."""
+"""The console script ``clawstead-proxy-sync``: serve, or print the site for the machine's nginx."""
 
-from clawstead_proxy_sync import app
+import argparse
+import sys
+
+from clawstead_proxy_sync import app, site_command
+from clawstead_proxy_sync.errors import EdgeUnavailableError
 from clawstead_proxy_sync.facts import SERVICE
 from clawstead_proxy_sync.settings import Settings
 from clawstead_shared.service import Service, serve
 
+_UNUSABLE = 2
+
 
 def main() -> None:
-    """Run proxy-sync until it is told to stop."""
+    """Run proxy-sync until it is told to stop, or one command."""
+    arguments = _parser().parse_args()
     settings = Settings()
+    if arguments.command is None:
+        _serve(settings)
+        return
+    try:
+        (site_command.prepare if arguments.prepare else site_command.print_site)(settings)
+    except (EdgeUnavailableError, OSError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(_UNUSABLE)
 
+
+def _serve(settings: Settings) -> None:
     async def body(service: Service) -> None:
         await app.run(service, settings)
 
     serve(SERVICE, settings, port=settings.proxy_sync_port, body=body)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clawstead-proxy-sync", description="Run the edge.")
+    commands = parser.add_subparsers(dest="command")
+    site = commands.add_parser("site", help="print the site for the machine's nginx (CLAWSTEAD_EDGE_MODE=system)")
+    site.add_argument("--prepare", action="store_true", help="make what the site points at, and print nothing")
+    return parser
 
 
 if __name__ == "__main__":

@@ -19,14 +19,18 @@ from clawstead_proxy_sync import lookup, pages
 from clawstead_proxy_sync.adapters.config_file import OwnConfigFile
 from clawstead_proxy_sync.adapters.daemon import NginxDaemon
 from clawstead_proxy_sync.adapters.files import lock, make_directory
+from clawstead_proxy_sync.adapters.installed_site import InstalledSite
 from clawstead_proxy_sync.adapters.layout import PASSABLE, Layout
 from clawstead_proxy_sync.adapters.map_routing import MapRouting
 from clawstead_proxy_sync.adapters.nginx import NginxEdge
 from clawstead_proxy_sync.adapters.nginx_command import NginxCommand
 from clawstead_proxy_sync.adapters.server import Server
 from clawstead_proxy_sync.adapters.sources import certificate_source
+from clawstead_proxy_sync.adapters.system_command import SystemCommand
+from clawstead_proxy_sync.adapters.system_daemon import SystemDaemon
 from clawstead_proxy_sync.backoff import Backoff
 from clawstead_proxy_sync.facts import SERVICE
+from clawstead_proxy_sync.install_command import install_command
 from clawstead_proxy_sync.nginx_conf import NginxConfig
 from clawstead_proxy_sync.ports import Certificate, Report
 from clawstead_proxy_sync.publisher import MapPublisher
@@ -42,6 +46,7 @@ from clawstead_shared.service import Service
 log = structlog.get_logger()
 
 _EDGE = "edge"
+_LOOPBACK = "127.0.0.1"
 _STANDBY_SECONDS = 1.0
 _WORKER_USERS = ("www-data", "nginx", "nobody")
 
@@ -120,12 +125,18 @@ def nginx_edge(settings: Settings, config: NginxConfig) -> NginxEdge:
     """Return the edge that the settings ask for."""
     layout = Layout(settings.directory)
     command = NginxCommand(settings.nginx_binary, layout.directory)
-    server = Server(layout, command, NginxDaemon(layout, command), OwnConfigFile(layout, command))
+    if settings.system:
+        install = install_command(settings)
+        reload = SystemCommand(settings.nginx_binary, install=install)
+        daemon = SystemDaemon((_LOOPBACK, settings.edge_status_port), reload, install=install)
+        server = Server(layout, command, daemon, InstalledSite(layout))
+    else:
+        server = Server(layout, command, NginxDaemon(layout, command), OwnConfigFile(layout, command))
     return NginxEdge(server, MapRouting(server), config, pages.render(), keep=settings.keep_edge)
 
 
-def nginx_config(settings: Settings, certificate: Certificate) -> NginxConfig:
-    """Return the configuration that the settings and the machine ask for."""
+def nginx_config(settings: Settings, certificate: Certificate | None) -> NginxConfig:
+    """Return the configuration that the settings and the machine ask for, without a certificate if none is given."""
     return NginxConfig(
         domain=settings.domain,
         https_port=settings.https_port,
@@ -136,13 +147,24 @@ def nginx_config(settings: Settings, certificate: Certificate) -> NginxConfig:
         terminal=_address(settings.terminal_host, settings.terminal_ws_port),
         route_question=f"{_address(settings.bind_host, settings.proxy_sync_port)}{lookup.PATH}",
         content_security_policy=pages.content_security_policy(),
-        certificate=_as_seen_by_nginx(certificate.chain, settings.directory),
-        certificate_key=_as_seen_by_nginx(certificate.key, settings.directory),
-        certificate_digest=certificate.digest,
+        certificate=_as_seen_by_nginx(certificate.chain, settings.directory) if certificate else "",
+        certificate_key=_as_seen_by_nginx(certificate.key, settings.directory) if certificate else "",
+        certificate_digest=certificate.digest if certificate else "",
         workers=settings.edge_workers,
         drain_seconds=round(settings.edge_drain.total_seconds()),
         user=worker_user(),
+        **(_inside_the_machines(settings) if settings.system else {}),
     )
+
+
+def _inside_the_machines(settings: Settings) -> dict[str, str]:
+    # Logs and status server are nothing of our folder: nginx's master is root, opens logs by name, and makes
+    # sockets that all may write. Whoever owns the folder could have it do that to any file of the machine.
+    return {
+        "root": f"{settings.directory}/",
+        "logs": "/var/log/nginx/clawstead-",
+        "status": f"{_LOOPBACK}:{settings.edge_status_port}",
+    }
 
 
 def listen_addresses(settings: Settings) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, IPvAnyAddress, field_validator
 from pydantic_settings import NoDecode
@@ -28,6 +28,10 @@ class Settings(ServiceSettings, CertificateSettings):
     terminal_host: str = Field(default="127.0.0.1", pattern=_HOST)
     terminal_ws_port: int = Field(default=8710, ge=1, le=65535)
     nginx_binary: str = "nginx"
+    edge_mode: Literal["managed", "system"] = "managed"
+    """``managed``: an nginx of our own; ``system``: the machine's, with the site of ``clawstead edge install``."""
+    edge_status_port: int = Field(default=8706, ge=1, le=65535)
+    """Loopback port on which the machine's nginx says what it serves."""
     edge_workers: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 2), ge=1, le=64)
     keep_edge: bool = False
     """Leave nginx serving when this service is stopped; the next one takes it over."""
@@ -46,6 +50,11 @@ class Settings(ServiceSettings, CertificateSettings):
         if isinstance(value, str):
             return tuple(part.strip(" []") for part in value.split(",") if part.strip())
         return value
+
+    @property
+    def system(self) -> bool:
+        """Whether the edge is a site in the machine's nginx."""
+        return self.edge_mode == "system"
 
     @property
     def directory(self) -> Path:

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 STARTS = Counter("clawstead_edge_starts_total", "How often nginx was started or adopted", ["how"])
 
 _SETTLED_SECONDS = 10.0
+_LONGEST_WAIT_SECONDS = 5.0
 
 
 class NginxEdge:
@@ -76,7 +77,7 @@ class NginxEdge:
 
     async def run(self, report: Report) -> None:
         """See ``Edge.run``."""
-        backoff = Backoff()
+        backoff = Backoff(last=_LONGEST_WAIT_SECONDS)
         try:
             while True:
                 begun = time.monotonic()

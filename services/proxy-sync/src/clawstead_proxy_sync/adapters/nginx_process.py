@@ -26,14 +26,15 @@ _RELEASE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Master:
-    """The master process of the nginx whose folder is ``directory``."""
+    """The master process of the nginx whose folder is ``directory``; None if it may be any."""
 
     pid: int
-    directory: Path
+    directory: Path | None
 
     def alive(self) -> bool:
         """Say whether it still runs, and the number was not given to another process."""
-        return _title(self.pid).startswith(_MASTER) and _works_in(self.pid, self.directory)
+        in_place = self.directory is None or _works_in(self.pid, self.directory)
+        return in_place and _title(self.pid).startswith(_MASTER)
 
     def accepting(self, known: Iterable[int] = ()) -> set[int]:
         """Return the workers that take new connections.
@@ -73,6 +74,15 @@ def find_master(pid_file: Path, directory: Path) -> Master | None:
             return named
     others = (Master(pid, directory) for pid in _pids())
     return next((master for master in others if master.alive()), None)
+
+
+def machine_master(pid_file: Path) -> Master | None:
+    """Return the running master that ``pid_file`` names, wherever it works."""
+    try:
+        named = Master(int(pid_file.read_text()), None)
+    except (OSError, ValueError):
+        return None
+    return named if named.alive() else None
 
 
 async def quit_strays(directory: Path, remembered: set[int]) -> int:
