@@ -9,6 +9,7 @@ from clawstead_cli.commands.check_health import check_health
 from clawstead_cli.commands.dlq import dlq
 from clawstead_cli.commands.doctor import doctor
 from clawstead_cli.commands.down import down
+from clawstead_cli.commands.edge import edge
 from clawstead_cli.commands.events import events
 from clawstead_cli.commands.instances import instances
 from clawstead_cli.commands.logs import logs
@@ -56,6 +57,7 @@ app.command(name="test-deploy")(deploy_on_trial)
 app.command()(rebuild)
 app.command()(resync)
 app.add_typer(instances, name="instances")
+app.add_typer(edge, name="edge")
 app.add_typer(audit, name="audit")
 app.add_typer(streams, name="streams")
 app.add_typer(events, name="events")

@@ -6,7 +6,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
@@ -44,6 +44,8 @@ class Settings(EdgeSettings):
     """Who this command is on the bus; unset for the operator's own seed in the data directory, if there is one."""
     edge_addresses: str = ""
     """Where the edge listens, separated by commas; empty for everywhere."""
+    edge_mode: Literal["managed", "system"] = "managed"
+    """Whether the edge is an nginx of its own, or a site in the machine's."""
 
     installation: str | None = None
     """The provisioner's name of this installation; one derived from ``data_dir`` unless set."""
