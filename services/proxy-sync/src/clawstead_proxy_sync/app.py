@@ -15,9 +15,10 @@ from typing import BinaryIO
 import structlog
 from starlette.applications import Starlette
 
-from clawstead_proxy_sync import lookup, pages
+from clawstead_proxy_sync import dashboard, lookup, pages
 from clawstead_proxy_sync.adapters.config_file import OwnConfigFile
 from clawstead_proxy_sync.adapters.daemon import NginxDaemon
+from clawstead_proxy_sync.adapters.dashboard_files import DashboardFiles
 from clawstead_proxy_sync.adapters.files import lock, make_directory
 from clawstead_proxy_sync.adapters.installed_site import InstalledSite
 from clawstead_proxy_sync.adapters.layout import PASSABLE, Layout
@@ -85,6 +86,8 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
         # Not in one loop: a reload that a lost certificate makes fail holds up the repair of the other files.
         group.create_task(repeat(renew, settings.edge_check_interval), name="certificates")
         group.create_task(repeat(edge.repair, settings.edge_check_interval), name="files")
+        if settings.dashboard_dir:
+            group.create_task(serve_dashboard(settings.dashboard_dir, settings), name="dashboard")
         await edge.up()
         await service.connect()
         log_watch = LogWatch(lambda: service.bus.jetstream)
@@ -152,6 +155,10 @@ def nginx_config(settings: Settings, certificate: Certificate | None) -> NginxCo
         certificate_digest=certificate.digest if certificate else "",
         workers=settings.edge_workers,
         drain_seconds=round(settings.edge_drain.total_seconds()),
+        limits=settings.limits,
+        trusted_proxies=tuple(map(str, settings.edge_trusted_proxies)),
+        client_header=settings.edge_client_header,
+        dashboard_policy=dashboard.content_security_policy(settings.base_url) if settings.dashboard_dir else None,
         user=worker_user(),
         **(_inside_the_machines(settings) if settings.system else {}),
     )
@@ -185,6 +192,17 @@ def worker_user() -> str | None:
             continue
         return f"{name} {grp.getgrgid(user.pw_gid).gr_name}"
     raise RuntimeError(f"none of the users {', '.join(_WORKER_USERS)} exists to run nginx's workers")
+
+
+async def serve_dashboard(build: Path, settings: Settings) -> None:
+    """Serve the dashboard as it was built last, until cancelled."""
+    files = DashboardFiles(build, settings.directory / dashboard.FOLDER)
+    while True:
+        try:
+            await asyncio.to_thread(files.refresh)
+        except OSError as error:
+            log.warning("the dashboard is not taken over", error=str(error))
+        await asyncio.sleep(settings.edge_check_interval.total_seconds())
 
 
 async def repeat(action: Callable[[], Awaitable[None]], every: timedelta) -> None:

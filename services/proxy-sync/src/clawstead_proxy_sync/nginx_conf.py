@@ -14,13 +14,20 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from clawstead_proxy_sync import dashboard
 from clawstead_proxy_sync.nginx_map import GENERATION_KEY, Closed
+from clawstead_proxy_sync.rates import Rate
 
 MAP_FILE = "nginx/routes.map"
 CANDIDATE_MAP_FILE = "nginx/routes.map.new"
 LOOPBACK_CLIENT = "192.0.2.1"
 """RFC 5737 documentation address, under which clients on this machine are reported to a gateway."""
 
+_CLIENT_HEADERS = frozenset(
+    {"Cf-Connecting-Ip", "Fastly-Client-Ip", "True-Client-Ip", "X-Client-Ip", "X-Cluster-Client-Ip"}
+)
+"""Where other proxies name the client: whatever is behind the edge could believe a visitor's own."""
+_FORWARDED_HEADERS = frozenset({"Forwarded", "X-Forwarded-For", "X-Real-Ip"})
 _REVISION_DIGITS = 12
 _BUCKET_SIZE = 128
 """Of nginx's map hash, in bytes: with the default of 64 a label of 63 characters breaks every later reload."""
@@ -50,6 +57,13 @@ class NginxConfig:
     """How long connections of an earlier table may go on."""
     user: str | None = None
     """Who the workers run as, when the master is root."""
+    limits: tuple[tuple[str, Rate], ...] = ()
+    """What one address may not do more often, by the name that the templates know it by."""
+    trusted_proxies: tuple[str, ...] = ()
+    client_header: str = "X-Forwarded-For"
+    """Where trusted proxies say who the client is."""
+    dashboard_policy: str | None = None
+    """Content security policy of the dashboard, None without one."""
     root: str = ""
     """What goes before every path: nothing where nginx works in the folder, else the folder with a slash at its end."""
     logs: str = "nginx/"
@@ -88,6 +102,9 @@ def _rendered(config: NginxConfig, *, revision: str) -> str:
         .render(
             {name: getattr(config, name) for name in config.__slots__},
             bucket_size=_BUCKET_SIZE,
+            dashboard=dashboard.FOLDER if config.dashboard_policy else None,
+            dashboard_types=dashboard.MEDIA_TYPES,
+            other_client_headers=_other_client_headers(config.client_header),
             closed_pages=[str(page) for page in Closed],
             domain_pattern=re.escape(config.domain),
             generation_key=GENERATION_KEY,
@@ -96,6 +113,10 @@ def _rendered(config: NginxConfig, *, revision: str) -> str:
             revision=revision,
         )
     )
+
+
+def _other_client_headers(client_header: str) -> list[str]:
+    return sorted({*_CLIENT_HEADERS, client_header.title()} - _FORWARDED_HEADERS)
 
 
 @cache

@@ -5,10 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, IPvAnyAddress, field_validator
+from pydantic import Field, IPvAnyAddress, IPvAnyNetwork, field_validator
 from pydantic_settings import NoDecode
 
 from clawstead_proxy_sync.certificate_settings import CertificateSettings
+from clawstead_proxy_sync.rates import Limit, Rate
 from clawstead_shared.settings import Seconds, ServiceSettings
 
 _HOST = r"^[A-Za-z0-9.:-]+$"
@@ -43,13 +44,48 @@ class Settings(ServiceSettings, CertificateSettings):
     """How often the files of the edge are compared with what they should be."""
     edge_resync_interval: Seconds = Field(default=timedelta(seconds=60), gt=timedelta(0))
     """How often the table is compared with the newest observations."""
+    edge_trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
+    """Addresses and networks of proxies in front of the edge, separated by commas: they say who the client is."""
+    edge_client_header: str = Field(default="X-Forwarded-For", pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
+    """The header in which they say it."""
+    edge_rate_create: Limit = Rate(240, "m", 240)
+    """How often one address may create an instance."""
+    edge_rate_login: Limit = Rate(120, "m", 120)
+    """How often one address may ask for or use a ticket."""
+    edge_rate_terminal: Limit = Rate(120, "m", 120)
+    """How often one address may open a terminal."""
+    dashboard_dir: Path | None = None
+    """Folder of a built dashboard, to be served at the bare domain; a page of our own if unset."""
 
-    @field_validator("edge_addresses", mode="before")
+    @field_validator("edge_addresses", "edge_trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip(" []") for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("edge_trusted_proxies")
+    @classmethod
+    def _somebody(cls, networks: tuple[IPvAnyNetwork, ...]) -> tuple[IPvAnyNetwork, ...]:
+        if any(network.prefixlen == 0 for network in networks):
+            raise ValueError("must not be everybody: any visitor could then choose an address")
+        return networks
+
+    @field_validator("dashboard_dir", mode="before")
+    @classmethod
+    def _built(cls, value: object) -> object:
+        if not value:
+            return None
+        path = Path(str(value)).resolve()
+        if not (path / "index.html").is_file():
+            raise ValueError(f"there is no index.html in {path}")
+        return path
+
+    @property
+    def limits(self) -> tuple[tuple[str, Rate], ...]:
+        """What is limited, by name."""
+        rates = {"create": self.edge_rate_create, "login": self.edge_rate_login, "terminal": self.edge_rate_terminal}
+        return tuple((name, rate) for name, rate in rates.items() if rate)
 
     @property
     def system(self) -> bool:
