@@ -63,9 +63,14 @@ class ProxySyncProcess:
 
     async def lines(self) -> int:
         """Return how many lines the table has that every worker was seen to serve."""
+        return int(await self.metric("clawstead_edge_routes"))
+
+    async def metric(self, name: str) -> float:
+        """Return one metric, 0 if it is not there."""
         async with httpx.AsyncClient() as client:
             metrics = (await client.get(f"http://127.0.0.1:{self.admin_port}/metrics")).text
-        return int(float(metrics.split("\nclawstead_edge_routes ")[1].split("\n")[0]))
+        found = [line for line in metrics.splitlines() if line.startswith(f"{name} ")]
+        return float(found[0].rpartition(" ")[2]) if found else 0.0
 
     @property
     def pid(self) -> int:
