@@ -3,6 +3,15 @@
 import asyncio
 import contextlib
 import ssl
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    body: bytes
 
 
 class Connection:
@@ -14,15 +23,16 @@ class Connection:
         self._name = name
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, host: str, target: str = "GET /", headers: str = "", body: bytes = b"") -> int:
-        """Return the status of the answer.
+    async def ask(self, host: str, target: str = "GET /", headers: str = "", body: bytes = b"") -> Answer:
+        """Return the answer.
 
         Raises:
             OSError: the server is not there, or has closed the connection.
             EOFError: the same.
         """
         try:
-            if self._streams is None:
+            if self._streams is None or self._streams[0].at_eof():
+                self.close()
                 self._streams = await asyncio.open_connection(
                     "127.0.0.1", self.port, ssl=self._tls, server_hostname=self._name
                 )
@@ -33,22 +43,27 @@ class Connection:
             self.close()
             raise
 
+    @property
+    def used(self) -> bool:
+        """Whether it is open, from an earlier question."""
+        return self._streams is not None and not self._streams[0].at_eof()
+
     def close(self) -> None:
         """Disconnect."""
         if self._streams:
             self._streams[1].close()
             self._streams = None
 
-    async def _answer(self, reader: asyncio.StreamReader) -> int:
+    async def _answer(self, reader: asyncio.StreamReader) -> Answer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        status = int(head.split(" ", 2)[1])
+        status, body = int(head.split(" ", 2)[1]), b""
         if "content-length: " in head:
-            await reader.readexactly(int(head.partition("content-length: ")[2].partition("\r\n")[0]))
+            body = await reader.readexactly(int(head.partition("content-length: ")[2].partition("\r\n")[0]))
         elif "transfer-encoding: chunked" in head:
-            await reader.readuntil(b"0\r\n\r\n")
+            body = await reader.readuntil(b"0\r\n\r\n")
         if "connection: close" in head:
             self.close()
-        return status
+        return Answer(status, body)
 
 
 async def say(socket: str, command: str) -> str:

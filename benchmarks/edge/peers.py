@@ -195,9 +195,9 @@ class ConfigurableHttpProxy(Peer):
 
 async def _post(connection: Connection, path: str, body: object, headers: str = "") -> None:
     headers += "Content-Type: application/json\r\n"
-    status = await connection.ask(f"127.0.0.1:{connection.port}", f"POST {path}", headers, json.dumps(body).encode())
-    if status >= 300:
-        raise RuntimeError(f"POST {path}: {status}")
+    answer = await connection.ask(f"127.0.0.1:{connection.port}", f"POST {path}", headers, json.dumps(body).encode())
+    if answer.status >= 300:
+        raise RuntimeError(f"POST {path}: {answer}")
 
 
 PEERS: tuple[type[Peer], ...] = (HaProxy, Caddy, ConfigurableHttpProxy)

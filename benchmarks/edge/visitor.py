@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from benchmarks.edge.connection import Connection
+from benchmarks.edge.connection import Answer, Connection
 
 DOMAIN = "claw.localhost"
 _DEADLINE_SECONDS = 30.0
@@ -32,7 +32,7 @@ class Visitor:
     ) -> None:
         self._connection.close()
 
-    async def until_200(self, label: str) -> float:
+    async def until_200(self, label: str, pause_seconds: float = 0) -> float:
         """Ask again and again until ``label`` answers 200; return the clock's time of then.
 
         Raises:
@@ -43,13 +43,18 @@ class Visitor:
             if time.perf_counter() > deadline:
                 raise NotServedError(label)
             # Leaves the core to what is measured. The loop itself would sleep for a whole millisecond.
-            time.sleep(_PAUSE_SECONDS)
-            await asyncio.sleep(0)
+            time.sleep(0 if pause_seconds else _PAUSE_SECONDS)
+            await asyncio.sleep(pause_seconds)
         return time.perf_counter()
 
     async def status(self, label: str) -> int:
-        """Return the status of one answer, 0 for none: an edge that reloads closes kept connections."""
+        """Return the status of one answer, 0 for none."""
+        answer = await self.ask(label)
+        return answer.status if answer else 0
+
+    async def ask(self, label: str) -> Answer | None:
+        """Return one answer, None for none: an edge that reloads closes kept connections."""
         try:
             return await self._connection.ask(f"{label}.{DOMAIN}")
         except (OSError, EOFError):
-            return 0
+            return None
