@@ -64,6 +64,7 @@ class Installation:
             "CLAWSTEAD_DATA_DIR": str(self.data_dir),
             "CLAWSTEAD_BIN_DIR": str(self.bin_dir),
             "CLAWSTEAD_ADMIN_TOKEN": "canary-token",
+            "CLOUDFLARE_API_TOKEN": "canary-of-the-dns",
             **{
                 f"CLAWSTEAD_{name}_PORT": str(free_port())
                 for name in ("HTTPS", "HTTP", "NATS", "TERMINAL_WS", *(service.variable for service in Service))

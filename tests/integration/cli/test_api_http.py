@@ -49,16 +49,16 @@ def port(certificate: Path) -> Iterator[int]:
 
 
 def test_the_local_authority_is_trusted_and_its_names_are_found(tmp_path: Path, port: int) -> None:
-    api = ApiHttp(f"https://claw.localhost:{port}", "t", tmp_path / "ca.pem")
+    api = ApiHttp(f"https://claw.localhost:{port}", "t", [tmp_path / "ca.pem"])
     answer = api.get("/instances/200", limit=5, cursor=None)
     assert (answer["path"], answer["token"]) == ("/api/v1/instances/200?limit=5", "Bearer t")
-    full = ApiHttp(f"https://claw.localhost:{port}/api/v1/", "t", tmp_path / "ca.pem")
+    full = ApiHttp(f"https://claw.localhost:{port}/api/v1/", "t", [tmp_path / "ca.pem"])
     assert full.get("/200")["path"] == "/api/v1/200"
 
 
 def test_an_authority_that_is_not_known_is_not_trusted(tmp_path: Path, port: int) -> None:
     with pytest.raises(UnreachableError, match="certificate") as refused:
-        ApiHttp(f"https://claw.localhost:{port}", "t", tmp_path / "none.pem").get("/200")
+        ApiHttp(f"https://claw.localhost:{port}", "t", [tmp_path / "none.pem"]).get("/200")
     assert "--data-dir" in str(refused.value.hint)
 
 
@@ -77,12 +77,12 @@ def test_an_authority_that_is_not_known_is_not_trusted(tmp_path: Path, port: int
 def test_a_refusal_says_why_and_whether_to_come_back(
     tmp_path: Path, port: int, status: int, error: type[Exception]
 ) -> None:
-    api = ApiHttp(f"https://claw.localhost:{port}", "t", tmp_path / "ca.pem")
+    api = ApiHttp(f"https://claw.localhost:{port}", "t", [tmp_path / "ca.pem"])
     with pytest.raises(error, match="so it is"):
         api.get(f"/{status}")
 
 
 def test_what_is_no_api_is_unreachable(tmp_path: Path, port: int) -> None:
-    api = ApiHttp(f"https://claw.localhost:{port}/broken", "t", tmp_path / "ca.pem")
+    api = ApiHttp(f"https://claw.localhost:{port}/broken", "t", [tmp_path / "ca.pem"])
     with pytest.raises(UnreachableError, match="not as an API"):
         api.get("/200")

@@ -84,6 +84,7 @@ async def test_processes_see_only_what_they_need(installation: Installation) -> 
         environment = psutil.Process(pid).environ()
         assert "UNRELATED_SECRET" not in environment
         assert bool(environment.get("CLAWSTEAD_ADMIN_TOKEN")) == (name == "api")
+        assert bool(environment.get("CLOUDFLARE_API_TOKEN")) == (name == "proxy-sync")
         assert environment[MARK] == str(installation.data_dir)
     socket = installation.data_dir / "run" / "supervisor.sock"
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600

@@ -40,6 +40,14 @@ def test_a_missing_program_says_how_to_install_it(installation: Installation) ->
     assert "clawstead-health" in result.stderr
 
 
+def test_a_public_certificate_without_certbot_says_how_to_install_it(installation: Installation) -> None:
+    changes = {"CLAWSTEAD_CERTIFICATES": "cloudflare", "CLAWSTEAD_CERTBOT_BINARY": "/nowhere/certbot"}
+    result = installation.run("up", "--detach", **changes)
+    assert result.returncode == 3
+    assert "scripts/setup.sh --certbot" in result.stderr
+    assert installation.processes() == []
+
+
 def test_a_wrong_setting_is_a_usage_error(installation: Installation) -> None:
     result = installation.run("up", CLAWSTEAD_NATS_PORT="high")
     assert result.returncode == 2

@@ -45,8 +45,17 @@ def test_only_the_owner_may_control_it(settings: Settings) -> None:
 
 def test_secrets_reach_only_the_programs_that_need_them(settings: Settings) -> None:
     config = parsed(settings)
-    secrets = {"CLAWSTEAD_ADMIN_TOKEN", "CLAWSTEAD_DATABASE_URL", "CLAWSTEAD_HEALTH_DATABASE_URL"}
-    seen = {"api": {"CLAWSTEAD_ADMIN_TOKEN", "CLAWSTEAD_DATABASE_URL"}, "health": {"CLAWSTEAD_HEALTH_DATABASE_URL"}}
+    secrets = {
+        "CLAWSTEAD_ADMIN_TOKEN",
+        "CLAWSTEAD_DATABASE_URL",
+        "CLAWSTEAD_HEALTH_DATABASE_URL",
+        "CLOUDFLARE_API_TOKEN",
+    }
+    seen = {
+        "api": {"CLAWSTEAD_ADMIN_TOKEN", "CLAWSTEAD_DATABASE_URL"},
+        "health": {"CLAWSTEAD_HEALTH_DATABASE_URL"},
+        "proxy-sync": {"CLOUDFLARE_API_TOKEN"},
+    }
     for program in programs(settings):
         emptied = config[f"program:{program.name}"]["environment"].split(",")
         assert {item.removesuffix('=""') for item in emptied} - {"CLAWSTEAD_NATS_SEED_FILE"} == secrets - seen.get(

@@ -18,7 +18,7 @@ def api_of(data_dir: Path | None, url: str | None, token: str | None) -> ApiHttp
     if not token:
         raise UsageError("a token is needed", hint="set CLAWSTEAD_ADMIN_TOKEN; `clawstead token --new` makes one")
     record = RunRecord.load(Settings.load(data_dir))
-    return ApiHttp(url or api_url(record), token, record.ca_file)
+    return ApiHttp(url or api_url(record), token, record.authorities)
 
 
 def api_url(record: RunRecord) -> str:

@@ -5,6 +5,7 @@ from importlib.metadata import version as distribution_version
 import typer
 
 from clawstead_cli.commands.audit import audit
+from clawstead_cli.commands.certs import certs
 from clawstead_cli.commands.check_health import check_health
 from clawstead_cli.commands.dlq import dlq
 from clawstead_cli.commands.doctor import doctor
@@ -59,6 +60,7 @@ app.command()(resync)
 app.add_typer(instances, name="instances")
 app.add_typer(edge, name="edge")
 app.add_typer(audit, name="audit")
+app.add_typer(certs, name="certs")
 app.add_typer(streams, name="streams")
 app.add_typer(events, name="events")
 app.add_typer(state, name="state")

@@ -5,7 +5,7 @@ import shutil
 
 from clawstead_cli.adapters.docker_engine import DockerEngine
 from clawstead_cli.adapters.process_table import conflicts
-from clawstead_cli.errors import MissingError
+from clawstead_cli.errors import MissingError, UsageError
 from clawstead_cli.programs import executables, listeners
 from clawstead_cli.settings import Settings
 
@@ -15,9 +15,11 @@ def require_all(settings: Settings) -> None:
 
     Raises:
         MissingError: the machine lacks something; the hint says what to do.
+        UsageError: settings contradict each other.
     """
     _require_root()
     _require_programs(settings)
+    require_certificates(settings)
     _require_engine(settings.image)
     _require_ports(settings)
 
@@ -36,6 +38,30 @@ def _require_programs(settings: Settings) -> None:
         raise MissingError(f"not installed: {', '.join(missing)}", hint="run `make setup`")
     if shutil.which("nginx") is None and shutil.which("nginx", path="/usr/sbin:/usr/local/sbin") is None:
         raise MissingError("nginx is not installed", hint="run `make setup`, or `apt-get install nginx-light`")
+
+
+def require_certificates(settings: Settings) -> None:
+    """Check what a certificate from a public authority takes, if one is wanted.
+
+    Raises:
+        MissingError: certbot is not installed.
+        UsageError: a setting is missing.
+    """
+    if settings.certificates == "local":
+        return
+    means = f"CLAWSTEAD_CERTIFICATES={settings.certificates} needs"
+    if settings.certbot is None:
+        raise MissingError(
+            f"certbot is not installed, and {means} it",
+            hint="run `scripts/setup.sh --certbot`; CERTBOT_BINARY names another",
+        )
+    public = settings.acme_directory in {"production", "staging"}
+    if public and settings.domain.rpartition(".")[2] == "localhost":
+        raise UsageError(f"{means} a domain of yours, not {settings.domain}", hint="set CLAWSTEAD_DOMAIN")
+    if settings.certificates == "rfc2136" and settings.dns_credentials_file is None:
+        raise UsageError(f"{means} the name server's key", hint="set CLAWSTEAD_DNS_CREDENTIALS_FILE")
+    if settings.certificates == "manual" and settings.acme_auth_hook is None:
+        raise UsageError(f"{means} a program that sets the TXT record", hint="set CLAWSTEAD_ACME_AUTH_HOOK")
 
 
 def _require_engine(image: str) -> None:

@@ -12,21 +12,33 @@ SEED_VARIABLE = "CLAWSTEAD_NATS_SEED_FILE"
 MARK = "CLAWSTEAD_SUPERVISED"
 """Set for every process we start, to its data directory: how what a killed supervisor left behind is found."""
 
+_CLOUDFLARE_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 _PASSED_PREFIXES = ("CLAWSTEAD_", "OTEL_", "DOCKER_", "LC_")
 _PASSED = {
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    _CLOUDFLARE_TOKEN,
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 }
 _SECRET_READERS = {
     "CLAWSTEAD_ADMIN_TOKEN": {"api"},
     "CLAWSTEAD_DATABASE_URL": {"api"},
     "CLAWSTEAD_HEALTH_DATABASE_URL": {"health"},
+    _CLOUDFLARE_TOKEN: {"proxy-sync"},
 }
 """Variables that may hold secrets, and the only programs that see them."""
 
 _NEVER_PASSED = {"CLAWSTEAD_BOT_TOKEN", "CLAWSTEAD_API_KEY"}
 """Secrets that this command line reads for itself: a customer's, of no concern to any program."""
+
+
+_FILES = {
+    "CLAWSTEAD_ACME_CA_FILE",
+    "CLAWSTEAD_ACME_AUTH_HOOK",
+    "CLAWSTEAD_ACME_CLEANUP_HOOK",
+    "CLAWSTEAD_DNS_CREDENTIALS_FILE",
+}
+"""Files that the operator names where ``clawstead`` is run; programs run elsewhere."""
 
 
 class Service(StrEnum):
@@ -73,7 +85,7 @@ def programs(settings: Settings) -> list[Program]:
         Program(
             service.value,
             (str(settings.bin_dir / f"clawstead-{service}"),),
-            hidden=tuple(name for name, readers in _SECRET_READERS.items() if service not in readers),
+            hidden=_hidden_from(service),
             seed_file=None if settings.nats_seed_file else settings.seed_of(service),
         )
         for service in Service
@@ -85,6 +97,10 @@ def programs(settings: Settings) -> list[Program]:
         NATS, (str(settings.bin_dir / "nats-server"), "-c", config), hidden=(*_SECRET_READERS, SEED_VARIABLE)
     )
     return [nats, *services]
+
+
+def _hidden_from(service: Service) -> tuple[str, ...]:
+    return tuple(name for name, readers in _SECRET_READERS.items() if service not in readers)
 
 
 def admin_port(settings: Settings, service: Service) -> int:
@@ -118,7 +134,7 @@ def listeners(settings: Settings) -> list[Listener]:
 def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the supervisor: of what we inherited, only what the programs need."""
     passed = {
-        name: value
+        name: _absolute(value) if name in _FILES else value
         for name, value in inherited.items()
         if (name in _PASSED or name.startswith(_PASSED_PREFIXES)) and name not in _NEVER_PASSED
     }
@@ -129,6 +145,16 @@ def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, s
         "CLAWSTEAD_NATS_URL": settings.bus_url,
         MARK: str(settings.data_dir),
     }
+
+
+def environment_of(service: Service, settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of one service's program that is run without the supervisor."""
+    hidden = _hidden_from(service)
+    return {name: value for name, value in environment(settings, inherited).items() if name not in hidden}
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute()) if path else path
 
 
 def executables(settings: Settings) -> list[Path]:

@@ -16,8 +16,17 @@ class RunRecord(BaseModel):
 
     url: str
     ca_file: Path
+    certificates: str = "local"
+    """Where the edge's certificate comes from."""
+    acme_ca_file: Path | None = None
+    dns_credentials_file: Path | None = None
     probe_host: str
     admin_ports: dict[str, int]
+
+    @property
+    def authorities(self) -> tuple[Path, ...]:
+        """Certificates to trust beside the public authorities'. Those of files that are not there are not needed."""
+        return (self.ca_file, self.acme_ca_file) if self.acme_ca_file else (self.ca_file,)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -25,6 +34,9 @@ class RunRecord(BaseModel):
         return cls(
             url=settings.base_url,
             ca_file=settings.ca_file,
+            certificates=settings.certificates,
+            acme_ca_file=settings.acme_ca_file and settings.acme_ca_file.absolute(),
+            dns_credentials_file=settings.dns_credentials_file and settings.dns_credentials_file.absolute(),
             probe_host=settings.probe_host,
             admin_ports={service.value: admin_port(settings, service) for service in Service},
         )

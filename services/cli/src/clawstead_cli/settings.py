@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,16 @@ class Settings(EdgeSettings):
     """Where the engine finds the instances' directories, if the provisioner itself runs in a container."""
     gateway_host: str = "127.0.0.1"
     """Where the provisioner publishes gateways' ports."""
+
+    certificates: Literal["local", "cloudflare", "rfc2136", "manual"] = "local"
+    """Who signs the edge's certificate: the installation's own authority, or a public one, and how it is convinced."""
+    acme_directory: str = "production"
+    acme_ca_file: Path | None = None
+    """Certificate of a private authority that signs the edge's certificate."""
+    acme_auth_hook: Path | None = None
+    dns_credentials_file: Path | None = None
+    certbot_binary: str = ""
+    """Empty for the one that ``scripts/setup.sh --certbot`` installs, else the one on PATH."""
 
     http_port: int = Field(default=8080, ge=1, le=65535)
     nats_port: int = Field(default=4222, ge=1, le=65535)
@@ -152,6 +163,12 @@ class Settings(EdgeSettings):
     def instances_source(self) -> Path:
         """The instances' directories, as the engine sees them."""
         return self.instances_dir_on_host or self.data_dir / "instances"
+
+    @property
+    def certbot(self) -> str | None:
+        """The certbot that proxy-sync would run; None if there is none."""
+        installed = self.bin_dir.parent.parent / ".tools" / "certbot" / "bin" / "certbot"
+        return shutil.which(self.certbot_binary or (installed if installed.is_file() else "certbot"))
 
     @property
     def ca_file(self) -> Path:

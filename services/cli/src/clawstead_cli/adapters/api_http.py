@@ -2,7 +2,7 @@
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,14 @@ class NotThereError(RefusedError):
 class ApiHttp:
     """One API at ``url``. Every request is a connection of its own and ends within ten seconds of silence."""
 
-    def __init__(self, url: str, token: str, ca_file: Path) -> None:
+    def __init__(self, url: str, token: str, authorities: Iterable[Path]) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise UsageError(f"not the address of an API: {url}", hint="like https://claw.example.com:8443")
         self._url = url
         self._host, self._port, self._path = parts.hostname, parts.port, parts.path.rstrip("/").removesuffix(_ROOT)
         self._token = token
-        self._tls = trusting(ca_file) if parts.scheme == "https" else None
+        self._tls = trusting(authorities) if parts.scheme == "https" else None
 
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """Read something.

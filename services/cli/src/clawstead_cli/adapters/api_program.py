@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from clawstead_cli.errors import CommandError, MissingError
-from clawstead_cli.programs import environment
+from clawstead_cli.programs import Service, environment_of
 from clawstead_cli.settings import Settings
 
 _TIMEOUT_SECONDS = 60
@@ -18,7 +18,7 @@ class ApiProgram:
 
     def __init__(self, settings: Settings) -> None:
         self._program: Path = settings.bin_dir / "clawstead-api"
-        self._environment = environment(settings, os.environ)
+        self._environment = environment_of(Service.API, settings, os.environ)
         self._directory = settings.data_dir
 
     def migrate(self) -> None:

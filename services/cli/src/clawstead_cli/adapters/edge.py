@@ -1,6 +1,7 @@
 """The edge as a visitor meets it: its certificate, and what answers at an instance's address."""
 
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPException
@@ -33,10 +34,10 @@ class Answer:
 
 
 class Edge:
-    """The edge, trusted by the installation's own authority or a public one. Every call ends within ten seconds."""
+    """The edge, trusted by one of ``authorities`` or a public one. Every call ends within ten seconds."""
 
-    def __init__(self, ca_file: Path) -> None:
-        self._ca_file = ca_file
+    def __init__(self, authorities: Iterable[Path]) -> None:
+        self._authorities = tuple(authorities)
 
     def certificate(self, url: str) -> Served:
         """Return the certificate that is served for the hostname of ``url``."""
@@ -69,5 +70,5 @@ class Edge:
     def _connection(self, url: str) -> HttpsConnection:
         parts = urlsplit(url)
         port = parts.port or _HTTPS_PORT
-        context = trusting(self._ca_file)
+        context = trusting(self._authorities)
         return HttpsConnection(parts.hostname or "", port, timeout=_TIMEOUT_SECONDS, context=context)

@@ -12,13 +12,24 @@ from clawstead_cli.errors import CommandError, MissingError
 from clawstead_cli.settings import Settings
 from clawstead_shared.ids import is_instance_id
 
-_SECRETS = ("api/*.key", "api/*.db*", "provisioner/*.key", "nats/**/*.nk", "nats/**/*.seed", "proxy-sync/tls/*.key")
+_OF_CERTBOT = tuple(
+    f"proxy-sync/tls/certbot/{name}" for name in ("**/*.ini", "*/*.pem", "*/config/archive/*/privkey*.pem")
+)
+_SECRETS = (
+    "api/*.key",
+    "api/*.db*",
+    "provisioner/*.key",
+    "nats/**/*.nk",
+    "nats/**/*.seed",
+    "proxy-sync/tls/*.key",
+    *_OF_CERTBOT,
+)
 _SITE = "proxy-sync/tls/site.pem"
 _INSIDE = ("config", "workspace", "auth", "config/.env")
 
 
-def installation_files(settings: Settings) -> Files:
-    """Return the modes and owners of what must not be open to others.
+def installation_files(settings: Settings, credentials: Path | None = None) -> Files:
+    """Return the modes and owners of what must not be open to others; ``credentials`` lies somewhere else.
 
     Raises:
         CommandError: there is no data directory, or this user may not look into it.
@@ -30,13 +41,17 @@ def installation_files(settings: Settings) -> Files:
         site = root / _SITE
         return Files(
             owner=owner,
-            secrets=[_fact(root, path) for path in [*secrets, *([site] if site.exists() else [])]],
+            secrets=[_fact(root, path) for path in [*secrets, *_there(site, credentials)]],
             instances=list(_instances(root)),
         )
     except FileNotFoundError as error:
         raise MissingError(f"there is no data at {root}", hint="--data-dir names the installation") from error
     except OSError as error:
         raise CommandError(f"{error.filename} cannot be looked at: {error.strerror}", hint="run it as root") from error
+
+
+def _there(*paths: Path | None) -> list[Path]:
+    return [path for path in paths if path and path.exists()]
 
 
 def _instances(root: Path) -> Iterator[FileFact]:
@@ -52,7 +67,10 @@ def _instances(root: Path) -> Iterator[FileFact]:
 def _fact(root: Path, path: Path) -> FileFact:
     found = path.lstat()
     return FileFact(
-        str(path.relative_to(root)), stat.S_IMODE(found.st_mode), found.st_uid, directory=stat.S_ISDIR(found.st_mode)
+        str(path.relative_to(root) if path.is_relative_to(root) else path),
+        stat.S_IMODE(found.st_mode),
+        found.st_uid,
+        directory=stat.S_ISDIR(found.st_mode),
     )
 
 

@@ -1,7 +1,8 @@
-"""TLS to names of this platform: trusted by the installation's authority, also below ``localhost``."""
+"""TLS to names of this platform: trusted by the installation's authority or another, also below ``localhost``."""
 
 import socket
 import ssl
+from collections.abc import Iterable
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ class HttpsConnection(HTTPSConnection):
         return dict(self.sock.getpeercert() or {})
 
 
-def trusting(ca_file: Path) -> ssl.SSLContext:
-    """Return a context that trusts the public authorities, and that of ``ca_file`` if there is one."""
+def trusting(authorities: Iterable[Path]) -> ssl.SSLContext:
+    """Return a context that trusts the public authorities, and those of files that are there."""
     context = ssl.create_default_context()
-    if ca_file.exists():
-        context.load_verify_locations(ca_file)
+    for path in authorities:
+        if path.exists():
+            context.load_verify_locations(path)
     return context

@@ -51,7 +51,7 @@ def deploy_on_trial(
 
     Exit code 0 when everything worked and is gone again, 1 when something failed, 130 when interrupted.
     """
-    edge = Edge(RunRecord.load(Settings.load(data_dir)).ca_file)
+    edge = Edge(RunRecord.load(Settings.load(data_dir)).authorities)
     known = Instances(api_of(data_dir, url, token))
     end = _End()
     with interruptible(), progress() as shown:

@@ -75,10 +75,13 @@ def _print_addresses(platform: Platform) -> None:
     # Lines, not a table: a table would cut the token to the width of the terminal.
     stdout.print(f"API          [bold]{record.url}/api/v1[/]")
     stdout.print(f"Admin token  [bold]{token}[/]  (shown once, keep it)" if token else f"Admin token  {again}")
-    stdout.print(f"CA to trust  {record.ca_file}\n")
-    stdout.print(
-        f'Try:  curl --cacert "{record.ca_file}" -H "Authorization: Bearer $TOKEN" {record.url}/api/v1/plans\n'
-    )
+    if record.certificates == "local":
+        stdout.print(f"CA to trust  {record.ca_file}\n")
+        trust = f'--cacert "{record.ca_file}" '
+    else:
+        stdout.print(f"Certificate  by {record.certificates}; `clawstead certs status` shows it\n")
+        trust = ""
+    stdout.print(f'Try:  curl {trust}-H "Authorization: Bearer $TOKEN" {record.url}/api/v1/plans\n')
 
 
 def _show_logs_until_interrupted(platform: Platform, settings: Settings) -> None:

@@ -33,7 +33,7 @@ def validate(
     Exit code 0 when all is good, 1 when a check failed.
     """
     require_choice(instance, every=every)
-    edge = Edge(RunRecord.load(Settings.load(data_dir)).ca_file)
+    edge = Edge(RunRecord.load(Settings.load(data_dir)).authorities)
     known = chosen(Instances(api_of(data_dir, url, token)), instance)
     targets = [each for each in known if not every or each.desired_state == "running"]
     found = [(each, inspect(each, edge)) for each in targets]

@@ -12,6 +12,7 @@ from clawstead_cli.adapters.docker_engine import DockerEngine
 from clawstead_cli.adapters.edge import Edge, Served
 from clawstead_cli.adapters.installation_files import certificate_file, disk, installation_files
 from clawstead_cli.adapters.metrics import metrics
+from clawstead_cli.certificates import ask_for_certificate
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.doctor.container_checks import INSTALLATION_LABEL
 from clawstead_cli.doctor.facts import Bus, Disk, Engine, Facts, Site
@@ -20,6 +21,7 @@ from clawstead_cli.overview import Part, outbox_of
 from clawstead_cli.programs import Service
 from clawstead_cli.run_record import RunRecord
 from clawstead_cli.settings import Settings
+from clawstead_shared.control import CertificateReport, CertificateRequest
 
 T = TypeVar("T")
 
@@ -31,6 +33,7 @@ class Collector:
         self._settings = settings
         self._record = RunRecord.load(settings)
         self._seconds = seconds
+        self._local = self._record.certificates == "local"
 
     def collect(self) -> Facts:
         """Return everything that can be seen within the deadline."""
@@ -38,8 +41,9 @@ class Collector:
         settings = self._settings
         engine = _Look(self._engine)
         bus = _Look(lambda: self._bus(deadline))
-        files = _Look(lambda: installation_files(settings))
-        certificate = _Look(lambda: certificate_file(settings))
+        files = _Look(lambda: installation_files(settings, self._record.dns_credentials_file))
+        certificate = _Look(lambda: certificate_file(settings)) if self._local else None
+        report = _Look(lambda: self._report(deadline))
         served = _Look(self._served)
         disks = _Look(lambda: [disk("the data", settings.data_dir)])
         api = self._record.probe_host, self._record.admin_ports[Service.API]
@@ -51,7 +55,9 @@ class Collector:
             engine=found_engine,
             bus=bus.result(deadline),
             files=files.result(deadline),
-            certificate=certificate.result(deadline),
+            certificate=certificate.result(deadline) if certificate else Part(),
+            report=report.result(deadline),
+            certbot_missing=not self._local and settings.certbot is None,
             served=served.result(deadline),
             disks=_with_engine(disks.result(deadline), found_engine.value),
             outbox=outbox.result(deadline),
@@ -75,8 +81,15 @@ class Collector:
 
         return asyncio.run(limited())
 
+    def _report(self, deadline: Deadline) -> CertificateReport:
+        return asyncio.run(
+            ask_for_certificate(
+                self._settings.bus, CertificateRequest(), timeout=max(deadline.remaining, 0.1), connecting=1
+            )
+        )
+
     def _served(self) -> Served:
-        return Edge(self._record.ca_file).certificate(self._record.url)
+        return Edge(self._record.authorities).certificate(self._record.url)
 
 
 class _Look(Generic[T]):

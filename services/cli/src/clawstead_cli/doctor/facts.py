@@ -9,6 +9,7 @@ from typing import Any
 from clawstead_cli.adapters.edge import Served
 from clawstead_cli.bus_state import BusState
 from clawstead_cli.overview import Outbox, Part
+from clawstead_shared.control import CertificateReport
 from clawstead_shared.events import Desired, Observed
 from clawstead_shared.topology import Drift
 
@@ -120,6 +121,11 @@ class Facts:
     bus: Part[Bus]
     files: Part[Files]
     certificate: Part[CertificateFile]
+    """On disk, if it is of the installation's own authority."""
     served: Part[Served]
+    report: Part[CertificateReport] = field(default_factory=Part)
+    """What proxy-sync says of the certificate."""
+    certbot_missing: bool = False
+    """Where the certificate comes by it."""
     disks: Part[list[Disk]] = field(default_factory=lambda: Part([]))
     outbox: Part[Outbox] = field(default_factory=lambda: Part(Outbox(0, None, 0)))

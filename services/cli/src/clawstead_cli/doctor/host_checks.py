@@ -1,13 +1,10 @@
-"""The host: certificate, disks, clock. Pure."""
+"""The host: disks, clock. Pure."""
 
 from collections.abc import Iterator
 from datetime import timedelta
 
 from clawstead_cli.doctor.facts import Disk, Facts, Finding, Severity
 
-_RENEWED = timedelta(days=29)
-"""proxy-sync renews when less than 30 days are left."""
-_NEAR_END = timedelta(days=7)
 _LITTLE_SHARE, _NO_SHARE = 0.10, 0.03
 _LITTLE_BYTES, _NO_BYTES = 5 * 1024**3, 1024**3
 _GIB = 1024**3
@@ -16,29 +13,9 @@ _SKEW = timedelta(seconds=5)
 
 def host_findings(facts: Facts) -> Iterator[Finding]:
     """Judge what all instances share."""
-    yield from _certificate(facts)
     for disk in facts.disks.value or ():
         yield from _disk(disk)
     yield from _clock(facts)
-
-
-def _certificate(facts: Facts) -> Iterator[Finding]:
-    file, served = facts.certificate.value, facts.served.value
-    about, logs = "the edge's certificate", "`clawstead logs proxy-sync`"
-    if file is not None and (left := file.expires_at - facts.now) < _RENEWED:
-        severity = Severity.CRITICAL if left < _NEAR_END else Severity.WARNING
-        why = "it should have been renewed by now; once it ends, browsers refuse every instance"
-        yield Finding("certificate", severity, about, f"{max(left.days, 0)} days are left", why, logs)
-    if served is None:
-        return
-    if served.error is not None:
-        why = "nobody can reach any instance"
-        yield Finding("certificate", Severity.CRITICAL, about, f"no trusted one is served: {served.error}", why, logs)
-    elif file is not None and served.serial != file.serial:
-        what = f"another one is served ({served.serial}) than is on disk ({file.serial})"
-        why = "a renewed certificate is not in use, or something else answers on the port"
-        todo = f"{logs}; `clawstead down` and `up` serves the one on disk"
-        yield Finding("certificate", Severity.WARNING, about, what, why, todo)
 
 
 def _disk(disk: Disk) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from clawstead_cli.doctor.bus_checks import bus_findings
+from clawstead_cli.doctor.certificate_checks import certificate_findings
 from clawstead_cli.doctor.container_checks import container_findings
 from clawstead_cli.doctor.facts import Facts, Finding, Severity
 from clawstead_cli.doctor.file_checks import file_findings
@@ -16,6 +17,7 @@ PARTS = {
     "files": "the files",
     "certificate": "the certificate on disk",
     "served": "the certificate that is served",
+    "report": "what proxy-sync says of the certificate",
     "disks": "the disks",
     "outbox": "the outbox",
 }
@@ -26,6 +28,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     fleet_findings,
     file_findings,
     host_findings,
+    certificate_findings,
     bus_findings,
 )
 
