@@ -159,6 +159,17 @@ def test_a_file_named_where_the_command_is_run_is_the_same_for_the_programs(
     assert named["CLAWSTEAD_DNS_CREDENTIALS_FILE"] == str(tmp_path / "dns.ini")
 
 
+def test_a_token_is_asked_for_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certbot: str
+) -> None:
+    monkeypatch.delenv("CLOUDFLARE_API_TOKEN", raising=False)
+    settings = Settings(data_dir=tmp_path, domain="claw.example", certificates="cloudflare", certbot_binary=certbot)
+    with pytest.raises(UsageError) as refused:
+        preflight.require_certificates(settings)
+    assert "CLOUDFLARE_API_TOKEN" in (refused.value.hint or "")
+    preflight.require_certificates(settings.model_copy(update={"dns_credentials_file": tmp_path / "dns.ini"}))
+
+
 @pytest.fixture
 def certbot(tmp_path: Path) -> str:
     path = tmp_path / "certbot"
@@ -177,8 +188,14 @@ def certbot(tmp_path: Path) -> str:
     ],
 )
 def test_what_a_public_certificate_lacks_is_said_before_anything_starts(
-    tmp_path: Path, certbot: str, changes: dict[str, Any], error: type[CommandError], hint: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    certbot: str,
+    changes: dict[str, Any],
+    error: type[CommandError],
+    hint: str,
 ) -> None:
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "canary")
     defaults = {"domain": "claw.example", "certificates": "cloudflare", "certbot_binary": certbot}
     good = Settings(data_dir=tmp_path, **defaults)  # type: ignore[arg-type]  # plain words for choices
     preflight.require_certificates(good)

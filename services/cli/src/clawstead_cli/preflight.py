@@ -58,7 +58,10 @@ def require_certificates(settings: Settings) -> None:
     public = settings.acme_directory in {"production", "staging"}
     if public and settings.domain.rpartition(".")[2] == "localhost":
         raise UsageError(f"{means} a domain of yours, not {settings.domain}", hint="set CLAWSTEAD_DOMAIN")
-    if settings.certificates == "rfc2136" and settings.dns_credentials_file is None:
+    given = settings.dns_credentials_file is not None
+    if settings.certificates == "cloudflare" and not (given or os.environ.get("CLOUDFLARE_API_TOKEN")):
+        raise UsageError(f"{means} a token that may edit the zone", hint="set CLOUDFLARE_API_TOKEN")
+    if settings.certificates == "rfc2136" and not given:
         raise UsageError(f"{means} the name server's key", hint="set CLAWSTEAD_DNS_CREDENTIALS_FILE")
     if settings.certificates == "manual" and settings.acme_auth_hook is None:
         raise UsageError(f"{means} a program that sets the TXT record", hint="set CLAWSTEAD_ACME_AUTH_HOOK")

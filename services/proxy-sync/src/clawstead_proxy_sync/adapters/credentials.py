@@ -4,10 +4,11 @@ import os
 import stat
 from pathlib import Path
 
-from clawstead_proxy_sync.adapters.files import write_atomically
+from clawstead_proxy_sync.adapters.files import make_directory, write_atomically
 from clawstead_proxy_sync.certificates.failures import CertificateError, Reason
 
 _SECRET = 0o600
+_PRIVATE = 0o700
 
 
 def store_token(path: Path, token: str) -> None:
@@ -23,6 +24,7 @@ def store_token(path: Path, token: str) -> None:
             return
     except (CertificateError, FileNotFoundError):
         pass
+    make_directory(path.parent, mode=_PRIVATE)
     write_atomically(path, content, mode=_SECRET)
 
 
