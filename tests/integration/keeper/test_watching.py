@@ -8,11 +8,11 @@ from clawstead_keeper.adapters.nats_bus import NatsBus
 from clawstead_keeper.dead_letters import DeadLetters
 from clawstead_keeper.gap_watch import GapWatch
 from clawstead_keeper.levels import Levels
-from clawstead_keeper.noticeboard import StoredNotices
 from clawstead_shared import topology
 from clawstead_shared.events import DesiredState, Phase
 from clawstead_shared.messaging import Bus, Log
 from clawstead_shared.messaging.dead_letters import DeadLetter, set_aside
+from clawstead_shared.messaging.noticeboard import StoredNotices
 from clawstead_shared.notices import Notice, NoticeKind
 from clawstead_shared.streams import ADVISORY_STREAM, DEAD_LETTER_STREAM, HEALTH, STATE_STREAM, STREAMS
 from clawstead_shared.subjects import Topic, subject_of
@@ -94,7 +94,7 @@ async def test_dead_letters_are_told_once_per_step_even_across_a_restart(
     await before.round()
     assert told.notices == [], "more may follow at once"
 
-    notices = StoredNotices(nats_bus)
+    notices = StoredNotices(nats_bus.publish)
     first = DeadLetters(nats_bus, notices, pause=NOW)
     for sequence, reason in ((2, "disk full"), (3, "not JSON")):
         await dead_letter(bus, sequence, reason)
@@ -131,7 +131,7 @@ async def test_gaps_are_told_once_even_across_a_restart(bus: Bus, nats_bus: Nats
     await bus.publish(observed_event(make_observed(removed.instance_id, **gone)))
     await bus.jetstream.publish(subject_of(Topic.DESIRED, fine.instance_id), b"poison")
 
-    notices = StoredNotices(nats_bus)
+    notices = StoredNotices(nats_bus.publish)
     watch = GapWatch(nats_bus, notices, grace=NOW)
     await watch.round()
     await watch.round()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clawstead_proxy_sync.adapters.acme import AcmeSource
-from clawstead_proxy_sync.adapters.sources import certificate_source
+from clawstead_proxy_sync.adapters.sources import ordered
 from clawstead_proxy_sync.certificates.failures import CertificateError, Reason
 from tests.integration.proxy_sync.conftest import make_settings
 from tests.support.acme.cloudflare import FakeCloudflare
@@ -48,7 +48,7 @@ class Order:
             },
         )
         (settings.directory / "tls").mkdir(mode=0o700, parents=True, exist_ok=True)
-        source = certificate_source(settings, settings.directory / "tls")
+        source = ordered(settings, settings.directory / "tls").source
         assert isinstance(source, AcmeSource)
         return source
 

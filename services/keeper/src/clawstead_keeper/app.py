@@ -9,10 +9,10 @@ from clawstead_keeper.dead_letters import DeadLetters
 from clawstead_keeper.exhausted import Exhausted
 from clawstead_keeper.gap_watch import GapWatch
 from clawstead_keeper.levels import Levels
-from clawstead_keeper.noticeboard import StoredNotices
 from clawstead_keeper.repairs import Repairs
 from clawstead_keeper.rounds import attempt, for_ever
 from clawstead_keeper.settings import KeeperSettings
+from clawstead_shared.messaging.noticeboard import StoredNotices
 from clawstead_shared.streams import KEEPER
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 async def run(service: "Service", settings: KeeperSettings) -> None:
     """Keep the bus until cancelled."""
     bus = NatsBus(service.bus)
-    notices = StoredNotices(bus)
+    notices = StoredNotices(bus.publish)
     repairs = Repairs(bus, notices)
     levels = Levels(bus, notices, lag_limit=settings.keeper_lag_limit)
     dead_letters = DeadLetters(bus, notices, pause=settings.keeper_dead_letter_pause)

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Gauge
 
-from clawstead_keeper.ports import Bus, Noticeboard, StreamState
+from clawstead_keeper.ports import Bus, StreamState
 from clawstead_shared.messaging.log import Stored
 from clawstead_shared.messaging.log_watch import LogMark
+from clawstead_shared.messaging.noticeboard import Noticeboard
 from clawstead_shared.notices import Notice, NoticeKind
 from clawstead_shared.streams import DEAD_LETTER_STREAM
 from clawstead_shared.subjects import DEAD_LETTER_ROOT

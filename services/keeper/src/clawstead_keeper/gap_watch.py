@@ -10,9 +10,10 @@ from prometheus_client import Counter, Gauge
 from pydantic import ValidationError
 
 from clawstead_keeper.gaps import Gap, Gaps
-from clawstead_keeper.ports import Bus, Noticeboard
+from clawstead_keeper.ports import Bus
 from clawstead_shared.events import DesiredState, MalformedEventError, Phase
 from clawstead_shared.messaging.log_watch import LogMark
+from clawstead_shared.messaging.noticeboard import Noticeboard
 from clawstead_shared.notices import Notice, NoticeKind
 from clawstead_shared.streams import ADVISORY_STREAM, STATE_STREAM
 from clawstead_shared.subjects import NOTICE_ROOT, Topic, all_of

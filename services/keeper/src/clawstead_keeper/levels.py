@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from prometheus_client import Gauge
 
 from clawstead_keeper.episodes import Episodes
-from clawstead_keeper.ports import Bus, ConsumerState, Noticeboard, StreamState
+from clawstead_keeper.ports import Bus, ConsumerState, StreamState
+from clawstead_shared.messaging.noticeboard import Noticeboard
 from clawstead_shared.notices import Notice, NoticeKind
 from clawstead_shared.streams import BUCKETS, CONSUMERS, KEEPER, STREAMS, Consumer
 

@@ -87,11 +87,3 @@ class Bus(Protocol):
     async def newest_notice(self, kind: NoticeKind) -> datetime | None:
         """Return when the newest notice of a kind was given, None if there is none."""
         ...
-
-
-class Noticeboard(Protocol):
-    """Where operators are told."""
-
-    def tell(self, notice: Notice) -> None:
-        """Log, count and store a notice. Never waits."""
-        ...

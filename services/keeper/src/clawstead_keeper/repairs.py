@@ -3,7 +3,8 @@
 import structlog
 from prometheus_client import Counter, Gauge
 
-from clawstead_keeper.ports import Bus, Noticeboard
+from clawstead_keeper.ports import Bus
+from clawstead_shared.messaging.noticeboard import Noticeboard
 from clawstead_shared.notices import Notice, NoticeKind
 from clawstead_shared.topology import Change
 

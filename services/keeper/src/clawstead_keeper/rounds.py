@@ -9,6 +9,7 @@ from prometheus_client import Counter
 
 from clawstead_keeper.ports import Bus
 from clawstead_shared.errors import TransientError
+from clawstead_shared.messaging.faults import honour_cancellation
 
 log = structlog.get_logger()
 
@@ -43,16 +44,6 @@ async def attempt(task: str, one_round: Round) -> bool:
     finally:
         honour_cancellation()
     return True
-
-
-def honour_cancellation() -> None:
-    """End a task that was told to end while it waited for an answer.
-
-    ``asyncio.wait_for`` of Python 3.11, on which nats-py builds, forgets a cancellation that comes with the answer.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 async def _connected(bus: Bus) -> None:

@@ -26,10 +26,13 @@ from clawstead_proxy_sync.adapters.map_routing import MapRouting
 from clawstead_proxy_sync.adapters.nginx import NginxEdge
 from clawstead_proxy_sync.adapters.nginx_command import NginxCommand
 from clawstead_proxy_sync.adapters.server import Server
-from clawstead_proxy_sync.adapters.sources import certificate_source
+from clawstead_proxy_sync.adapters.sources import Ordered, ordered
 from clawstead_proxy_sync.adapters.system_command import SystemCommand
 from clawstead_proxy_sync.adapters.system_daemon import SystemDaemon
+from clawstead_proxy_sync.adapters.visitor import TlsVisitor
 from clawstead_proxy_sync.backoff import Backoff
+from clawstead_proxy_sync.certificates.keeper import CertificateKeeper
+from clawstead_proxy_sync.certificates.telling import Bulletin
 from clawstead_proxy_sync.facts import SERVICE
 from clawstead_proxy_sync.install_command import install_command
 from clawstead_proxy_sync.nginx_conf import NginxConfig
@@ -38,10 +41,11 @@ from clawstead_proxy_sync.publisher import MapPublisher
 from clawstead_proxy_sync.reconcile import RouteKeeper
 from clawstead_proxy_sync.routing import RouteTable
 from clawstead_proxy_sync.settings import Settings
-from clawstead_proxy_sync.subscribers import subscribe
+from clawstead_proxy_sync.subscribers import answer_for, subscribe
 from clawstead_shared.admin import Readiness, admin_routes
 from clawstead_shared.errors import HandlingError
 from clawstead_shared.messaging import LogWatch
+from clawstead_shared.messaging.noticeboard import Noticeboard, StoredNotices, publish_notice
 from clawstead_shared.service import Service
 
 log = structlog.get_logger()
@@ -60,9 +64,10 @@ async def run(service: Service, settings: Settings) -> None:
 
 
 async def _run(service: Service, settings: Settings, layout: Layout) -> None:
-    certificates = certificate_source(settings, layout.tls)
-    config = nginx_config(settings, await certificates.current())
-    edge = nginx_edge(settings, config)
+    order = ordered(settings, layout.tls)
+    edge = nginx_edge(settings, nginx_config(settings, await order.source.current()))
+    notices = StoredNotices(lambda notice: publish_notice(service.bus.jetstream, notice))
+    certificates = certificate_keeper(settings, order, edge, notices)
     table = RouteTable()
     publisher = MapPublisher(
         edge, table.routes, interval=settings.edge_reload_interval, check=settings.edge_check_interval
@@ -70,11 +75,7 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
     keeper = RouteKeeper(table, edge, publisher, service.bus, settings.hostname)
     service.http = Starlette(routes=[*admin_routes(SERVICE, service.readiness), lookup.lookup_route(keeper)])
     subscribe(service.bus, keeper)
-
-    async def renew() -> None:
-        certificate = await certificates.current()
-        if certificate.digest != config.certificate_digest:
-            await edge.reconfigure(nginx_config(settings, certificate))
+    answer_for(certificates, service.bus)
 
     async def repair_gates() -> None:
         keeper.repair_gates()
@@ -84,7 +85,8 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
         group.create_task(edge.run(reporter(service.readiness)), name="edge")
         group.create_task(publisher.run(), name="publisher")
         # Not in one loop: a reload that a lost certificate makes fail holds up the repair of the other files.
-        group.create_task(repeat(renew, settings.edge_check_interval), name="certificates")
+        group.create_task(certificates.run(edge.up), name="certificates")
+        group.create_task(notices.run(), name="notices")
         group.create_task(repeat(edge.repair, settings.edge_check_interval), name="files")
         if settings.dashboard_dir:
             group.create_task(serve_dashboard(settings.dashboard_dir, settings), name="dashboard")
@@ -136,6 +138,26 @@ def nginx_edge(settings: Settings, config: NginxConfig) -> NginxEdge:
     else:
         server = Server(layout, command, NginxDaemon(layout, command), OwnConfigFile(layout, command))
     return NginxEdge(server, MapRouting(server), config, pages.render(), keep=settings.keep_edge)
+
+
+def certificate_keeper(settings: Settings, order: Ordered, edge: NginxEdge, notices: Noticeboard) -> CertificateKeeper:
+    """Return what keeps the certificate that the settings order, and has ``edge`` serve it."""
+
+    async def serve(certificate: Certificate) -> None:
+        await edge.reconfigure(nginx_config(settings, certificate))
+
+    address = next((it for it in settings.edge_addresses if not it.is_unspecified), _LOOPBACK)
+    return CertificateKeeper(
+        order.source,
+        serve,
+        order=order.order,
+        settings=order.settings,
+        visitor=TlsVisitor(str(address), settings.https_port, settings.domain),
+        recollection=order.memory,
+        bulletin=Bulletin(settings.domain, notices),
+        interval=settings.certificate_check_interval,
+        look_every=settings.edge_check_interval,
+    )
 
 
 def nginx_config(settings: Settings, certificate: Certificate | None) -> NginxConfig:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from clawstead_proxy_sync.certificates.schedule import Memory
 from clawstead_proxy_sync.nginx_map import RouteMap, Routes, Upstream
 
 Report = Callable[[str | None], None]
@@ -108,6 +109,8 @@ class Certificate:
     key: Path
     digest: str
     facts: PairFacts
+    local: bool = False
+    """Whether the installation's own authority made it, and not the one that was asked for."""
 
     @property
     def expires_at(self) -> datetime:
@@ -138,6 +141,18 @@ class CertificateSource(Protocol):
             CertificateError: none could be got; ``current`` is what it was.
             OSError: it cannot be read or stored.
         """
+        ...
+
+
+class Recollection(Protocol):
+    """What is remembered of orders, over restarts."""
+
+    def load(self) -> Memory:
+        """Return what was stored last; an empty memory if that is lost or damaged."""
+        ...
+
+    def store(self, memory: Memory) -> None:
+        """Remember. What cannot be stored is only logged: it is still known to this process."""
         ...
 
 

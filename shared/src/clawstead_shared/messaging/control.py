@@ -4,6 +4,7 @@ Every request ends: with a result, with a refusal that says why, or because nobo
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from clawstead_shared.subjects import control_subject
 log = structlog.get_logger()
 
 Answer = Callable[[bytes], Awaitable[BaseModel]]
+Turn = asyncio.Lock | contextlib.nullcontext[None]
 A = TypeVar("A", bound=BaseModel)
 
 _MAX_SECONDS = 600.0
@@ -39,21 +41,27 @@ class NobodyAnswersError(Exception):
 
 
 class Control:
-    """Answers the requests to one service, one at a time per verb."""
+    """Answers the requests to one service, one at a time per verb unless it says otherwise."""
 
     def __init__(self, service: str) -> None:
         self._service = service
         self._answers: dict[Verb, Answer] = {}
+        self._at_once: set[Verb] = set()
         self._running: set[asyncio.Task[None]] = set()
 
-    def answer(self, verb: Verb, answer: Answer) -> None:
-        """Have ``answer`` called with the request's JSON. Call before ``start``."""
+    def answer(self, verb: Verb, answer: Answer, *, at_once: bool = False) -> None:
+        """Have ``answer`` called with the request's JSON. Call before ``start``.
+
+        ``at_once``: also while another request is being answered; otherwise it waits for its turn.
+        """
         self._answers[verb] = answer
+        if at_once:
+            self._at_once.add(verb)
 
     async def start(self, client: Client) -> None:
         """Listen. Of several processes of a service one gets each request."""
         for verb, answer in self._answers.items():
-            turn = asyncio.Lock()
+            turn = contextlib.nullcontext() if verb in self._at_once else asyncio.Lock()
             subject = control_subject(self._service, verb)
             await client.subscribe(subject, queue=self._service, cb=self._callback(answer, turn))
 
@@ -62,7 +70,7 @@ class Control:
         for task in self._running:
             task.cancel()
 
-    def _callback(self, answer: Answer, turn: asyncio.Lock) -> Callable[[Msg], Awaitable[None]]:
+    def _callback(self, answer: Answer, turn: Turn) -> Callable[[Msg], Awaitable[None]]:
         async def on_request(message: Msg) -> None:
             # Not in the callback itself: that would hold up the requests behind this one, and a stop.
             task = asyncio.create_task(_respond(message, answer, turn), name=f"control {message.subject}")
@@ -72,7 +80,7 @@ class Control:
         return on_request
 
 
-async def _respond(message: Msg, answer: Answer, turn: asyncio.Lock) -> None:
+async def _respond(message: Msg, answer: Answer, turn: Turn) -> None:
     result: BaseModel
     try:
         async with asyncio.timeout(_MAX_SECONDS), turn:

@@ -1,5 +1,6 @@
 """What can go wrong on the bus, in the words of this package's errors."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
@@ -37,3 +38,13 @@ def translated(action: str) -> Iterator[None]:
         raise
     except (NatsTimeoutError, NatsError, TimeoutError, OSError) as error:
         raise TransientError(f"{action}: bus did not answer ({type(error).__name__})") from error
+
+
+def honour_cancellation() -> None:
+    """End a task that was told to end while it waited for an answer.
+
+    ``asyncio.wait_for`` of Python 3.11, on which nats-py builds, forgets a cancellation that comes with the answer.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

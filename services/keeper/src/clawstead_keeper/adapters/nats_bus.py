@@ -16,11 +16,11 @@ from clawstead_shared.errors import TransientError
 from clawstead_shared.messaging import Bus, Log, Stored
 from clawstead_shared.messaging.dead_letters import DeadLetter, set_aside
 from clawstead_shared.messaging.log import EVERYTHING, Page
+from clawstead_shared.messaging.noticeboard import publish_notice
 from clawstead_shared.notices import Notice, NoticeKind
 from clawstead_shared.streams import ADVISORY_STREAM, DEAD_LETTER_STREAM, STATE_STREAM, Consumer
 from clawstead_shared.subjects import DEAD_LETTER_ROOT, NOTICE_ROOT
 
-_PUBLISH_SECONDS = 5
 _ANSWER_SECONDS = 2
 """Short: what was asked when the server went away is never answered, and the next look must not be late."""
 
@@ -123,14 +123,7 @@ class NatsBus:
 
     async def publish(self, notice: Notice) -> None:
         """See ``ports.Bus.publish``."""
-        with _translated("giving notice"):
-            await self._jetstream.publish(
-                notice.subject,
-                notice.model_dump_json().encode(),
-                stream=ADVISORY_STREAM,
-                headers={"Nats-Msg-Id": f"{notice.kind}:{notice.about}:{notice.at.isoformat()}"},
-                timeout=_PUBLISH_SECONDS,
-            )
+        await publish_notice(self._jetstream, notice)
 
     async def newest_notice(self, kind: NoticeKind) -> datetime | None:
         """See ``ports.Bus.newest_notice``."""

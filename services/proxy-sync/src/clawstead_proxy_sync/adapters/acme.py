@@ -1,7 +1,6 @@
 """A certificate from a public authority, by certbot; the local authority's until the first one is issued."""
 
 import asyncio
-import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,10 +26,20 @@ class AcmeSource:
         self._until_issued = until_issued
         self._certbot = certbot
         self._token = token
+        self._adopting = asyncio.Lock()
+        self._judged: int | None = None
         self._served = PairFile(folder / "served.pem", order.domain)
 
     async def current(self) -> Certificate:
         """See ``CertificateSource.current``."""
+        stamp = await asyncio.to_thread(self._certbot.stamp)
+        if stamp != self._judged:
+            # An earlier certbot may have outlived an earlier proxy-sync, and got one.
+            try:
+                await self._adopt(await asyncio.to_thread(self._certbot.joined))
+            except CertificateError as error:
+                log.error("a certificate is left alone", reason=error.reason, error=str(error))  # noqa: TRY400
+            self._judged = stamp
         return await asyncio.to_thread(self._served.read) or await self._until_issued.current()
 
     async def obtain(self, *, issue: bool = False, dry_run: bool = False, force: bool = False) -> None:
@@ -38,23 +47,19 @@ class AcmeSource:
         if self._token and self._order.credentials:
             await asyncio.to_thread(credentials.store_token, self._order.credentials, self._token)
         command = Command.RENEW if self._certbot.ordered and not issue else Command.CERTONLY
-        try:
-            await self._certbot.run(command, dry_run=dry_run, force=force)
-        except CertificateError:
-            # An earlier certbot may have outlived an earlier proxy-sync, and got one.
-            with contextlib.suppress(CertificateError):
-                await self._adopt()
-            raise
-        await self._adopt()
+        await self._certbot.run(command, dry_run=dry_run, force=force)
+        if not dry_run:
+            await self._adopt(await self._certbot.obtained())
 
-    async def _adopt(self) -> None:
+    async def _adopt(self, content: bytes | None) -> None:
         """Serve what certbot got, if that is another and good.
 
         Raises:
             CertificateError: it is not good.
         """
-        if content := await self._certbot.obtained():
-            await asyncio.to_thread(self._judge_and_store, content)
+        if content is not None:
+            async with self._adopting:
+                await asyncio.to_thread(self._judge_and_store, content)
 
     def _judge_and_store(self, content: bytes) -> None:
         from clawstead_proxy_sync.certificates import pair  # noqa: PLC0415 - see there
@@ -64,9 +69,9 @@ class AcmeSource:
             return
         try:
             facts = pair.judge(content, self._order.domain, now=datetime.now(UTC))
+            if served and facts.not_before < served.facts.not_before:
+                raise pair.UnusablePairError("it is older than what is served")
+            self._served.replace(content, facts)
         except pair.UnusablePairError as error:
             raise CertificateError(Reason.UNUSABLE, f"what certbot got cannot be served: {error}") from error
-        if served and facts.not_before < served.facts.not_before:
-            raise CertificateError(Reason.UNUSABLE, "what certbot got is older than what is served")
-        self._served.replace(content, facts)
         log.info("certificate stored", domain=self._order.domain, serial=facts.serial, expires_at=str(facts.not_after))

@@ -10,6 +10,7 @@ When proxy-sync dies, certbot goes on to its own end; the deadline is kept by ``
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -53,7 +54,7 @@ class Certbot:
         self, order: Order, folder: Path, *, binary: str | None = None, deadline: timedelta = DEADLINE
     ) -> None:
         self._order = order
-        self._folder = folder
+        self._folder = folder.resolve()
         self._binary = binary
         self._deadline = deadline.total_seconds()
 
@@ -78,8 +79,21 @@ class Certbot:
 
     @property
     def ordered(self) -> bool:
-        """Whether certbot keeps a certificate of this name, which it can renew."""
-        return (self._folder / CONFIG / "renewal" / f"{self._order.domain}.conf").is_file()
+        """Whether certbot keeps a certificate of this name, which it can renew.
+
+        Its notes hold absolute paths: a folder that was moved, or restored elsewhere, holds none.
+        """
+        notes, live, archive = self._lineage
+        try:
+            known = f"archive_dir = {archive}\n" in notes.read_text()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return False
+        return known and all((live / f"{name}.pem").exists() for name in ("cert", "chain", "fullchain", "privkey"))
+
+    @property
+    def _lineage(self) -> tuple[Path, Path, Path]:
+        config, name = self._folder / CONFIG, self._order.domain
+        return config / "renewal" / f"{name}.conf", config / "live" / name, config / "archive" / name
 
     async def obtained(self) -> bytes | None:
         """Return the newest key and chain that certbot got, None before the first.
@@ -89,15 +103,34 @@ class Certbot:
         Raises:
             OSError: they cannot be read, or joined.
         """
-        lineage = self._folder / CONFIG / "live" / self._order.domain
+        lineage = self._lineage[1]
         content = await asyncio.to_thread(_joined, lineage)
-        if content is None or content == await asyncio.to_thread(_content, self._new):
+        if content is None or content == await asyncio.to_thread(self.joined):
             return content
         await asyncio.to_thread(self._prepare)
         code, output = await self._run(DEPLOY_HOOK, RENEWED_LINEAGE=str(lineage))
         if code:
             raise OSError(f"key and chain cannot be joined: {output.strip()}")
-        return await asyncio.to_thread(_content, self._new)
+        return await asyncio.to_thread(self.joined)
+
+    def joined(self) -> bytes | None:
+        """Return the key and chain that the hook joined last, None before the first.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        return _content(self._new)
+
+    def stamp(self) -> int | None:
+        """Return what changes with ``joined``.
+
+        Raises:
+            OSError: that cannot be found out.
+        """
+        try:
+            return self._new.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
 
     @property
     def _new(self) -> Path:
@@ -106,13 +139,33 @@ class Certbot:
     def _prepare(self) -> None:
         for folder in (self._folder.parent, self._folder):
             make_directory(folder, mode=_PRIVATE)
-        for leftover in self._folder.glob("new.*[0-9]"):
-            leftover.unlink(missing_ok=True)
         hook = self._folder / DEPLOY_HOOK
         if not hook.is_file() or hook.read_bytes() != _HOOK:
             write_atomically(hook, _HOOK, mode=_PRIVATE)
         if self._order.credentials:
             credentials.check(self._order.credentials)
+        if not self._busy():
+            self._clear_remains()
+
+    def _clear_remains(self) -> None:
+        for leftover in self._folder.glob("new.*[0-9]"):
+            leftover.unlink(missing_ok=True)
+        if not self.ordered:
+            # Certbot would stumble over what is left of a certificate, or get the new one under another name.
+            notes, live, archive = self._lineage
+            notes.unlink(missing_ok=True)
+            for remains in (live, archive):
+                shutil.rmtree(remains, ignore_errors=True)
+
+    def _busy(self) -> bool:
+        try:
+            with (self._folder / CONFIG / ".certbot.lock").open("ab") as file:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     def _found_binary(self) -> str:
         # Beside the environment that we run in, where the installation puts its tools; else wherever it is.

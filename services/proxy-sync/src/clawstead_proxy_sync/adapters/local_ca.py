@@ -81,7 +81,7 @@ class LocalAuthority:
         facts = known.facts
         if (known.domain, known.digest) != (self._domain, digest) or facts.not_after - datetime.now(UTC) < RENEW_BEFORE:
             return None
-        return Certificate(self._site, self._site, digest, facts)
+        return Certificate(self._site, self._site, digest, facts, local=True)
 
     def _issue(self) -> None:
         from clawstead_proxy_sync.adapters import signing  # noqa: PLC0415 - see there

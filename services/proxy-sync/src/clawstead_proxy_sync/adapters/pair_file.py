@@ -1,12 +1,13 @@
 """A served certificate on disk: key and chain in one file (0600), and beside it what the chain says of itself."""
 
 import hashlib
+import ssl
 from pathlib import Path
 
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from clawstead_proxy_sync.adapters.files import write_atomically
+from clawstead_proxy_sync.adapters.files import install, write_atomically, write_durably
 from clawstead_proxy_sync.ports import Certificate, PairFacts
 
 log = structlog.get_logger()
@@ -48,9 +49,20 @@ class PairFile:
         """Put a pair that was judged in the place of the last.
 
         Raises:
+            UnusablePairError: TLS does not take it.
             OSError: it could not be stored; the last one stays.
         """
-        write_atomically(self._path, content, mode=_SECRET)
+        from clawstead_proxy_sync.certificates.pair import UnusablePairError  # noqa: PLC0415 - see there
+
+        candidate = self._path.with_suffix(".new")
+        write_durably(candidate, content, mode=_SECRET)
+        try:
+            # A file that nginx refuses would hold up every reload for routes.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(candidate)
+        except ssl.SSLError as error:
+            candidate.unlink(missing_ok=True)
+            raise UnusablePairError(f"TLS does not take it: {error}") from error
+        install(candidate, self._path)
         self._remember(hashlib.sha256(content).hexdigest(), facts)
 
     def _remembered(self, digest: str) -> PairFacts | None:

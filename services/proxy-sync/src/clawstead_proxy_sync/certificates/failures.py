@@ -11,7 +11,7 @@ from clawstead_shared.control import CertificateFailure
 
 INSTALL = "scripts/setup.sh --certbot"
 
-_LONGEST_WAIT = timedelta(days=8)
+LONGEST_WAIT = timedelta(days=8)
 _LINE_LENGTH = 300
 
 
@@ -141,7 +141,7 @@ def _retry_at(output: str, now: datetime) -> datetime | None:
     except ValueError:
         return None
     # A year from a broken clock, there or here, must not end renewals for good.
-    return min(at.replace(tzinfo=UTC), now + _LONGEST_WAIT)
+    return min(at.replace(tzinfo=UTC), now + LONGEST_WAIT)
 
 
 def _decisive_line(output: str, reason: Reason) -> str:
