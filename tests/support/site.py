@@ -1,6 +1,7 @@
 """A small site to put behind the edge, and a client that reaches it through TLS as a browser would."""
 
 import asyncio
+import gzip
 import ssl
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ class EchoSite:
         app.router.add_get("/stream", self._stream)
         app.router.add_get("/api/stream", self._stream)
         app.router.add_get("/status/{status}", self._status)
+        app.router.add_get("/api/gzip/encoded", self._encoded)
+        app.router.add_get("/api/gzip/{kind:.+}", self._plain)
         app.router.add_route("*", "/{path:.*}", self._echo)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -51,6 +54,13 @@ class EchoSite:
     async def _status(self, request: web.Request) -> web.Response:
         return web.Response(status=int(request.match_info["status"]), text="the site's own answer")
 
+    async def _plain(self, request: web.Request) -> web.Response:
+        return web.Response(body=b"again " * 1000, headers={"Content-Type": request.match_info["kind"]})
+
+    async def _encoded(self, _: web.Request) -> web.Response:
+        body = gzip.compress(b'{"encoded": "by the site"}' + b" " * 5000, compresslevel=0)
+        return web.Response(body=body, headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})
+
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
@@ -70,7 +80,13 @@ class EchoSite:
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        await socket.send_json({"origin": request.headers.get("Origin"), "path": request.raw_path})
+        await socket.send_json(
+            {
+                "origin": request.headers.get("Origin"),
+                "path": request.raw_path,
+                "client": request.headers.get("X-Forwarded-For"),
+            }
+        )
         async for message in socket:
             if message.type is WSMsgType.TEXT:
                 await socket.send_str(f"echo {message.data}")
@@ -82,11 +98,12 @@ class EchoSite:
 class SiteClient:
     """HTTPS to any name on one port of this machine. Python knows no ``*.localhost``; names travel as SNI."""
 
-    def __init__(self, authority: Path, port: int, domain: str = "claw.localhost") -> None:
+    def __init__(self, authority: Path, port: int, domain: str = "claw.localhost", address: str = "127.0.0.1") -> None:
         self.port = port
         self.domain = domain
         self.tls = ssl.create_default_context(cafile=str(authority))
-        self._http = httpx.AsyncClient(verify=self.tls, timeout=10)
+        transport = httpx.AsyncHTTPTransport(verify=self.tls, local_address=address)
+        self._http = httpx.AsyncClient(transport=transport, timeout=10)
 
     async def __aenter__(self) -> "SiteClient":
         return self

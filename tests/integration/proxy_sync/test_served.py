@@ -194,7 +194,11 @@ async def test_a_websocket_runs_through_and_its_origin_is_passed(routed: Running
 
 async def test_the_terminal_is_under_the_bare_domain(client: SiteClient) -> None:
     async with connected(client, None, "/ws/terminal") as ws:
-        assert json.loads(await ws.recv()) == {"origin": "https://claw.localhost", "path": "/ws/terminal"}
+        assert json.loads(await ws.recv()) == {
+            "origin": "https://claw.localhost",
+            "path": "/ws/terminal",
+            "client": "127.0.0.1",
+        }
 
 
 def connected(client: SiteClient, label: str | None, path: str) -> websockets.connect:

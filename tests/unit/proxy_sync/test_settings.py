@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from clawstead_proxy_sync.adapters.nginx_command import decisive_line
 from clawstead_proxy_sync.app import listen_addresses
 from clawstead_proxy_sync.backoff import Backoff
+from clawstead_proxy_sync.rates import Rate
 from clawstead_proxy_sync.settings import Settings
 
 
@@ -30,12 +31,49 @@ def test_without_addresses_the_edge_listens_everywhere() -> None:
         ("API_HOST", "x; }"),
         ("DOMAIN", "a b"),
         ("HTTP_PORT", "0"),
+        ("EDGE_RATE_CREATE", "often"),
+        ("EDGE_RATE_CREATE", "0/m"),
+        ("EDGE_RATE_LOGIN", "30/m; }"),
+        ("EDGE_RATE_TERMINAL", "30/h"),
+        ("EDGE_TRUSTED_PROXIES", "0.0.0.0/0"),
+        ("EDGE_TRUSTED_PROXIES", "::/0"),
+        ("EDGE_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("EDGE_TRUSTED_PROXIES", "proxy.example"),
+        ("EDGE_CLIENT_HEADER", "X-Client;"),
+        ("DASHBOARD_DIR", "/nowhere"),
     ],
 )
 def test_what_would_break_the_configuration_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"CLAWSTEAD_{name}", value)
     with pytest.raises(ValidationError):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("30/m", Rate(30, "m", 30)),
+        (" 5/s burst=20 ", Rate(5, "s", 20)),
+        ("1/m burst=0", Rate(1, "m", 0)),
+        ("off", None),
+        ("0", None),
+        ("", None),
+    ],
+)
+def test_a_rate_is_so_many_in_a_time(monkeypatch: pytest.MonkeyPatch, text: str, rate: Rate | None) -> None:
+    monkeypatch.setenv("CLAWSTEAD_EDGE_RATE_CREATE", text)
+    assert Settings().edge_rate_create == rate
+    assert dict(Settings().limits).get("create") == rate
+
+
+def test_who_is_refused_is_told_to_wait_until_there_is_room() -> None:
+    waits = [Rate(1, "m", 0).wait_seconds, Rate(7, "m", 9).wait_seconds, Rate(100, "s", 1).wait_seconds]
+    assert waits == [60, 9, 1]
+
+
+def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAWSTEAD_EDGE_TRUSTED_PROXIES", "10.0.0.7, 2001:db8::/32")
+    assert [str(network) for network in Settings().edge_trusted_proxies] == ["10.0.0.7/32", "2001:db8::/32"]
 
 
 def test_the_folder_does_not_depend_on_the_working_directory() -> None:
