@@ -222,9 +222,10 @@ class CertificateKeeper:
         served = await self.look()
         local = self._order.source is Source.LOCAL
         facts = self._current.facts if self._current else None
+        by_ourselves = local or (self._current is not None and self._current.local)
         return CertificateReport(
             source=self._order.source,
-            authority=None if local else self._order.authority,
+            authority=None if by_ourselves else self._order.authority,
             names=facts.names if facts else (),
             issuer=facts.issuer if facts else None,
             serial=facts.serial if facts else None,

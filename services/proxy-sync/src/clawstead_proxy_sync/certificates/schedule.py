@@ -16,6 +16,7 @@ BUSY_RETRIES = 12
 ALERT = timedelta(days=21)
 
 _JITTER = 0.1
+_ALERT_SHARE = 21 / 90
 _LEVELS = (1.0, 1 / 3, 1 / 21, 0.0)
 """Shares of the alarm time: 21, 7 and 1 days before the end, and at the end."""
 
@@ -109,9 +110,9 @@ def is_news(memory: Memory) -> bool:
 def alarm_level(not_before: datetime, not_after: datetime, now: datetime) -> int | None:
     """Return how near a certificate's end is, greater is nearer; None while nobody need know.
 
-    A certificate that lives for less than 84 days is renewed so late that 21 days would be a false alarm.
+    What lives for less than 90 days is renewed later, so that 21 days would be a false alarm.
     """
-    alert = min(ALERT, (not_after - not_before) / 4)
+    alert = min(ALERT, (not_after - not_before) * _ALERT_SHARE)
     reached = [level for level, share in enumerate(_LEVELS) if not_after - now <= alert * share]
     return reached[-1] if reached else None
 
