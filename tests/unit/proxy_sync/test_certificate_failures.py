@@ -116,6 +116,19 @@ def test_the_message_is_the_line_that_tells() -> None:
     assert str(error).endswith("Unable to determine zone_id for claw.example.")
 
 
+def test_a_long_line_is_cut_where_it_tells() -> None:
+    message = str(classify("x" * 5000 + " Unable to determine zone_id for y", NOW))
+    assert (len(message), message.endswith("Unable to determine zone_id for y")) == (300, True)
+    assert str(classify("Unable to determine zone_id " + "x" * 5000, NOW)).startswith("Unable to determine zone_id xxx")
+
+
+def test_a_file_that_cannot_be_read_is_not_quoted() -> None:
+    error = classify(
+        "Error parsing credentials configuration '/x/dns.ini': Invalid line ('canary-token') at line 1", NOW
+    )
+    assert (error.reason, str(error)) == (Reason.BAD_TOKEN, "Error parsing credentials configuration '/x/dns.ini'")
+
+
 @pytest.mark.parametrize(
     ("words", "retry_at"),
     [

@@ -98,6 +98,8 @@ _WORDS: tuple[tuple[Reason, str], ...] = (
 _PATTERNS = tuple((reason, re.compile(words, re.IGNORECASE)) for reason, words in _WORDS)
 _NONCE = re.compile(r"badNonce|anti-replay nonce", re.IGNORECASE)
 _RETRY_AFTER = re.compile(r"retry[- ]after:?\s+(?:(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)|(\d{1,7})\b)", re.IGNORECASE)
+_PARSED = re.compile(r"(Error parsing credentials configuration '[^']*').*")
+"""What follows quotes the file: it may be the secret itself."""
 _NOISE = re.compile(
     r"^(?:Saving debug log|Ask for help|See the logfile|Some challenges have failed|All (?:simulated )?renewals failed|"
     r"Traceback|  File |- - -|\* \* \*|Certbot failed to authenticate|Hint: |\d+ renew failure)"
@@ -147,5 +149,9 @@ def _retry_at(output: str, now: datetime) -> datetime | None:
 def _decisive_line(output: str, reason: Reason) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip() and not _NOISE.match(line)]
     words = dict(_PATTERNS).get(reason)
-    telling = [line for line in lines if words and words.search(line)] or lines[-1:]
-    return telling[-1][:_LINE_LENGTH] if telling else "certbot gave no reason"
+    found = [(line, match.start()) for line in lines if words and (match := words.search(line))]
+    if not found and not lines:
+        return "certbot gave no reason"
+    line, start = found[-1] if found else (lines[-1], 0)
+    begin = max(0, min(start, len(line) - _LINE_LENGTH))
+    return _PARSED.sub(r"\1", line)[begin : begin + _LINE_LENGTH]
