@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from tests.support.wait import wait_until
 class ProxySyncProcess:
     """One proxy-sync in a folder of its own; survives being killed and started again."""
 
-    def __init__(self, data_dir: Path, nats: NatsServer, **environment: str) -> None:
+    def __init__(self, data_dir: Path, nats: NatsServer, *, launcher: Sequence[str] = (), **environment: str) -> None:
+        self._launcher = launcher
         self.directory = data_dir / "proxy-sync"
         self.https_port = free_port()
         self.admin_port = free_port()
@@ -37,10 +39,15 @@ class ProxySyncProcess:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """The variables that it is told, for commands about it."""
+        return {name: value for name, value in self._environment.items() if name.startswith("CLAWSTEAD_")}
+
     def start(self) -> None:
         binary = Path(sys.executable).with_name("clawstead-proxy-sync")
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([binary], env=self._environment, stdout=log, stderr=log)
+            self._process = subprocess.Popen([*self._launcher, binary], env=self._environment, stdout=log, stderr=log)
 
     async def ready(self) -> None:
         """Wait until the service says that it is ready."""

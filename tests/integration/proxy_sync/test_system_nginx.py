@@ -1,0 +1,206 @@
+"""The edge in a machine's nginx that serves another site, too. Proxy-sync is nobody there, but for one rule of sudo."""
+
+import asyncio
+import json
+import shlex
+import stat
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from clawstead_shared.messaging import Bus
+from tests.integration.proxy_sync.test_faults import is_live, serves, socket_of
+from tests.integration.proxy_sync.test_log_again import hammered
+from tests.integration.proxy_sync.test_service import has_lines, routed
+from tests.support.machine import USER, Machine
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
+from tests.support.proxy_sync_process import ProxySyncProcess
+from tests.support.site import EchoSite, SiteClient
+from tests.support.wait import wait_until
+
+DATA = "/srv/clawstead"
+SITE, RULE = "/etc/nginx/conf.d/clawstead.conf", "/etc/sudoers.d/clawstead"
+OTHER = "/etc/nginx/sites-enabled/other"
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    machine = Machine()
+    machine.start()
+    yield machine
+    machine.stop()
+
+
+@pytest.fixture
+def other_port(machine: Machine) -> int:
+    """Where the machine's other site answers."""
+    port = free_port()
+    machine.path(OTHER).write_text(
+        f"server {{ listen 127.0.0.1:{port}; server_name shop.example; return 200 other; }}\n"
+    )
+    return port
+
+
+@pytest.fixture
+def process(tmp_path: Path, nats_server: NatsServer, machine: Machine, other_port: int) -> Iterator[ProxySyncProcess]:
+    """A proxy-sync that is not started yet, run by a user who may do nothing."""
+    process = ProxySyncProcess(
+        tmp_path,
+        nats_server,
+        launcher=machine.inside(user=USER),
+        CLAWSTEAD_DATA_DIR=DATA,
+        CLAWSTEAD_EDGE_MODE="system",
+        CLAWSTEAD_EDGE_STATUS_PORT=str(free_port()),
+    )
+    process.directory = machine.path(f"{DATA}/proxy-sync")
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+async def client(machine: Machine, process: ProxySyncProcess, tmp_path: Path) -> AsyncIterator[SiteClient]:
+    """A visitor of the edge, which is installed and whose nginx and proxy-sync run."""
+    edge(machine, process, "install", "--yes")
+    machine.run("nginx")
+    process.start()
+    await process.ready()
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes((process.directory / "tls" / "ca.pem").read_bytes())
+    async with SiteClient(authority, process.https_port) as client:
+        yield client
+
+
+def edge(machine: Machine, process: ProxySyncProcess, command: str, *options: str, good: bool = True) -> str:
+    """Type ``clawstead edge …`` as root of the machine and return what it said."""
+    program = str(Path(sys.executable).with_name("clawstead"))
+    user = [] if command == "uninstall" else ["--user", USER]
+    done = machine.run(program, "edge", command, *user, *options, environment=process.settings, check=False)
+    assert (done.returncode == 0) is good, f"{done.stdout}{done.stderr}"
+    return f"{done.stdout}{done.stderr}"
+
+
+async def answers(port: int) -> bool:
+    async with httpx.AsyncClient() as http:
+        try:
+            return (await http.get(f"http://127.0.0.1:{port}/")).text == "other"
+        except httpx.TransportError:
+            return False
+
+
+def master(machine: Machine) -> str:
+    return machine.path("/run/nginx.pid").read_text().strip()
+
+
+async def test_install_is_whole_or_not_at_all_and_uninstall_leaves_nothing(
+    machine: Machine, process: ProxySyncProcess, other_port: int
+) -> None:
+    site, rule = machine.path(SITE), machine.path(RULE)
+    machine.run("nginx")
+    planned = json.loads(edge(machine, process, "install", "--dry-run", "--json"))["files"]
+    assert not site.exists()
+    edge(machine, process, "install", "--yes")
+    assert {SITE: site.read_text(), RULE: rule.read_text()} == planned
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (site, rule)] == [0o644, 0o440]
+    assert {path.stat().st_uid for path in (site, rule)} == {0}
+    assert json.loads(edge(machine, process, "status", "--json"))["good"], "loaded, and not only written"
+    assert "already" in edge(machine, process, "install"), "and nobody is asked"
+    assert machine.run("sudo", "-n", "/usr/sbin/nginx", "-s", "reload", user=USER).returncode == 0
+    for more in (["-s", "stop"], ["-s", "reload", "-c", "/tmp/x"], ["-t"], []):
+        assert machine.run("sudo", "-n", "/usr/sbin/nginx", *more, user=USER, check=False).returncode != 0
+    assert await answers(other_port)
+    edge(machine, process, "uninstall", "--yes")
+    assert not site.exists()
+    assert not rule.exists()
+    assert "Nothing to do" in edge(machine, process, "uninstall")
+    assert await answers(other_port)
+
+
+async def test_what_the_machine_refuses_changes_nothing_and_is_named(
+    machine: Machine, process: ProxySyncProcess, other_port: int
+) -> None:
+    other = machine.path(OTHER)
+    good = other.read_text()
+    other.write_text(f"{good}\nserver {{ listen {process.https_port}; server_name a.example; }}")
+    assert f"{OTHER} listens on *:{process.https_port}" in edge(machine, process, "install", good=False)
+    # Only both together are refused: the other site alone is fine, and so is ours.
+    other.write_text(f"{good}\nlog_format claw combined;")
+    assert "everything is as it was" in edge(machine, process, "install", "--yes", good=False)
+    machine.run("chmod", "700", DATA)
+    assert f"sudo chmod o+x {DATA}" in " ".join(edge(machine, process, "install", "--yes", good=False).split())
+    assert not machine.path(SITE).exists()
+    assert not machine.path(RULE).exists()
+
+
+async def test_routes_are_served_by_the_machines_nginx_while_it_and_proxy_sync_come_and_go(
+    bus: Bus, machine: Machine, process: ProxySyncProcess, client: SiteClient, site: EchoSite, other_port: int
+) -> None:
+    first = await routed(bus, client, site)
+    assert (await client.get("nobody")).headers["x-clawstead-page"] == "unknown"
+    keys = [*(process.directory / "tls").glob("*.key"), process.directory / "tls" / "served.pem"]
+    assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
+    await wait_until(lambda: has_lines(process, 1))
+    before = master(machine)
+    async with hammered(client, first) as seen, socket_of(client, first.subdomain) as ws:
+        await ws.recv()
+        process.kill()
+        assert await serves(client, first.subdomain, 200)
+        process.start()
+        await process.ready()
+        await routed(bus, client, site)
+        await wait_until(lambda: has_lines(process, 2))
+        assert await is_live(ws, "through kill and reload")
+        assert set(seen) == {200}
+    assert master(machine) == before
+    assert await answers(other_port)
+    assert not (process.directory / "nginx.conf").exists(), "proxy-sync writes no configuration here"
+    installed = machine.path(SITE).read_text()
+    machine.run("nginx", "-s", "quit")
+    await wait_until(lambda: says(process, "type `sudo systemctl start nginx`"))
+    machine.path(SITE).unlink()
+    machine.run("nginx")
+    await wait_until(lambda: says(process, "does not serve Clawstead's site: type `sudo env CLAWSTEAD_DATA_DIR="))
+    machine.run("nginx", "-s", "quit")
+    machine.path(SITE).write_text(installed)
+    await wait_until(lambda: says(process, "type `sudo systemctl start nginx`"))
+    machine.run("nginx")
+    await process.ready()
+    assert await serves(client, first.subdomain, 200)
+    await routed(bus, client, site)
+
+
+async def says(process: ProxySyncProcess, words: str) -> str | None:
+    """Return why the edge is not ready, if it says so in these words."""
+    why: str = (await process.waiting()).get("edge", "")
+    return why if words in why else None
+
+
+async def test_a_lost_rule_and_a_stale_site_are_named_with_what_to_type_while_routes_go_on(
+    bus: Bus, machine: Machine, process: ProxySyncProcess, client: SiteClient, site: EchoSite
+) -> None:
+    observed = await routed(bus, client, site)
+    await wait_until(lambda: has_lines(process, 1))
+    async with hammered(client, observed) as seen:
+        machine.path(RULE).unlink()
+        second = await routed(bus, client, site)  # by its gate, and by asking: no reload is needed for that
+        await wait_until(lambda: f"sudo does not let {USER} reload nginx" in process.log())
+        assert "missing" in edge(machine, process, "status", good=False)
+        edge(machine, process, "install", "--yes")
+        await wait_until(lambda: has_lines(process, 2), timeout=20)
+        process.kill()
+        process._environment["CLAWSTEAD_API_PORT"] = str(free_port())
+        process.start()
+        stale = await wait_until(lambda: says(process, "is not the one these settings ask for"))
+        await wait_until(lambda: serves(client, second.subdomain, 200))
+        assert set(seen) == {200}
+        command = shlex.split(stale.split("`")[1])
+        assert command[:2] == ["sudo", "env"]
+        assert f"CLAWSTEAD_API_PORT={process.settings['CLAWSTEAD_API_PORT']}" in command
+        program = Path(sys.executable).with_name("clawstead")
+        typed = [str(program) if word == "clawstead" else word for word in command[1:]]
+        await asyncio.to_thread(machine.run, *typed, "--yes")
+        await process.ready()
+        assert set(seen) == {200}
