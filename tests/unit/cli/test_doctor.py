@@ -22,6 +22,7 @@ from clawstead_cli.doctor.facts import (
     Files,
     Severity,
     Site,
+    SystemEdge,
 )
 from clawstead_cli.doctor.judge import PARTS, judge
 from clawstead_cli.overview import Outbox, Part
@@ -304,3 +305,34 @@ def test_the_bus_is_looked_at(facts: Facts, check: str, severity: Severity) -> N
 def test_a_part_that_is_away_is_a_finding_and_the_rest_is_judged(part: str) -> None:
     facts = replace(HEALTHY, **{part: Part(unread="it does not answer")})  # type: ignore[arg-type]  # one of them
     assert found(facts) == ["could not look"]
+
+
+SYSTEM_EDGE = SystemEdge(
+    site=True, rule="claw ALL=(root) NOPASSWD: /usr/sbin/nginx -s reload", runner_uid=7, nginx_runs=True
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "checks"),
+    [
+        ({}, []),
+        ({"rule": None, "runner_uid": 0}, []),
+        ({"rule": None}, ["sudo rule"]),
+        ({"rule": "claw ALL=(root) NOPASSWD: /usr/sbin/nginx"}, ["sudo rule"]),
+        ({"rule": "claw ALL=(root) NOPASSWD: /usr/sbin/nginx *"}, ["sudo rule"]),
+        ({"rule": "claw ALL=(ALL) NOPASSWD: ALL"}, ["sudo rule"]),
+        ({"rule": f"{SYSTEM_EDGE.rule}\nclaw ALL=(root) NOPASSWD: /bin/sh"}, ["sudo rule"]),
+        ({"site": False, "nginx_runs": False}, ["edge site", "edge site"]),
+    ],
+)
+def test_the_edge_in_the_machines_nginx_is_judged(change: dict[str, Any], checks: list[str]) -> None:
+    assert found(replace(HEALTHY, system_edge=Part(replace(SYSTEM_EDGE, **change)))) == checks
+
+
+def test_what_proxy_sync_says_of_the_edge_is_told_and_the_bus_is_not_told_twice() -> None:
+    waits = {"edge": "the site file is stale", "table": "no room", "bus": "away", "boot": "not yet"}
+    assert found(replace(HEALTHY, edge_waits=Part(waits))) == ["edge", "edge"]
+
+
+def test_a_disk_that_can_only_be_read_is_critical() -> None:
+    assert found(replace(HEALTHY, disks=Part([replace(ROOMY, read_only=True)]))) == ["disk"]

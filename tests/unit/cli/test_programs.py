@@ -58,6 +58,11 @@ def test_only_the_edge_listens_beyond_loopback(settings: Settings) -> None:
     assert public == {"CLAWSTEAD_HTTPS_PORT", "CLAWSTEAD_HTTP_PORT"}
 
 
+def test_the_ports_of_a_site_in_the_machines_nginx_are_not_ours_to_find_free(settings: Settings) -> None:
+    inside = listeners(settings.model_copy(update={"edge_mode": "system"}))
+    assert {listener.host for listener in inside} == {"127.0.0.1"}
+
+
 def test_the_bus_is_started_first_with_durable_acknowledgements(settings: Settings) -> None:
     assert programs(settings)[0].name == "nats"
     text = nats_conf(settings, {user.name: "U" for user in bus_users()})

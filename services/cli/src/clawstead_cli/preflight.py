@@ -4,6 +4,7 @@ import os
 import shutil
 
 from clawstead_cli.adapters.docker_engine import DockerEngine
+from clawstead_cli.adapters.machine_nginx import SITE_FILE
 from clawstead_cli.adapters.process_table import conflicts
 from clawstead_cli.errors import MissingError, UsageError
 from clawstead_cli.programs import executables, listeners
@@ -20,6 +21,7 @@ def require_all(settings: Settings) -> None:
     _require_root()
     _require_programs(settings)
     require_certificates(settings)
+    _require_site(settings)
     _require_engine(settings.image)
     _require_ports(settings)
 
@@ -38,6 +40,14 @@ def _require_programs(settings: Settings) -> None:
         raise MissingError(f"not installed: {', '.join(missing)}", hint="run `make setup`")
     if shutil.which("nginx") is None and shutil.which("nginx", path="/usr/sbin:/usr/local/sbin") is None:
         raise MissingError("nginx is not installed", hint="run `make setup`, or `apt-get install nginx-light`")
+
+
+def _require_site(settings: Settings) -> None:
+    if settings.edge_mode == "system" and not SITE_FILE.exists():
+        raise MissingError(
+            f"the edge is to be a site in this machine's nginx, and is not installed there ({SITE_FILE})",
+            hint="`clawstead edge install` puts it there, with the same settings",
+        )
 
 
 def require_certificates(settings: Settings) -> None:

@@ -117,9 +117,13 @@ def listeners(settings: Settings) -> list[Listener]:
     ]
     if settings.embedded_nats:
         inside.append(Listener(NATS, "127.0.0.1", settings.nats_port, "CLAWSTEAD_NATS_PORT"))
+    inside.append(
+        Listener(Service.TERMINAL, settings.bind_host, settings.terminal_ws_port, "CLAWSTEAD_TERMINAL_WS_PORT")
+    )
+    if settings.edge_mode == "system":
+        return inside
     return [
         *inside,
-        Listener(Service.TERMINAL, settings.bind_host, settings.terminal_ws_port, "CLAWSTEAD_TERMINAL_WS_PORT"),
         *(
             Listener(Service.PROXY_SYNC, host, port, variable)
             for host in settings.edge_hosts

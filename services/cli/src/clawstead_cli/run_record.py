@@ -16,6 +16,7 @@ class RunRecord(BaseModel):
 
     url: str
     ca_file: Path
+    edge_mode: str = "managed"
     certificates: str = "local"
     """Where the edge's certificate comes from."""
     acme_ca_file: Path | None = None
@@ -34,6 +35,7 @@ class RunRecord(BaseModel):
         return cls(
             url=settings.base_url,
             ca_file=settings.ca_file,
+            edge_mode=settings.edge_mode,
             certificates=settings.certificates,
             acme_ca_file=settings.acme_ca_file and settings.acme_ca_file.absolute(),
             dns_credentials_file=settings.dns_credentials_file and settings.dns_credentials_file.absolute(),

@@ -105,4 +105,5 @@ def disk(about: str, path: Path) -> Disk:
         free_share=found.f_bavail / (found.f_blocks or 1),
         # Some file systems have no fixed number of inodes, and say 0.
         free_inodes_share=found.f_favail / found.f_files if found.f_files else 1.0,
+        read_only=bool(found.f_flag & os.ST_RDONLY),
     )

@@ -11,7 +11,9 @@ from clawstead_cli.adapters.bus_facts import bus_facts
 from clawstead_cli.adapters.docker_engine import DockerEngine
 from clawstead_cli.adapters.edge import Edge, Served
 from clawstead_cli.adapters.installation_files import certificate_file, disk, installation_files
+from clawstead_cli.adapters.machine_nginx import system_edge_facts
 from clawstead_cli.adapters.metrics import metrics
+from clawstead_cli.adapters.readyz import probe
 from clawstead_cli.certificates import ask_for_certificate
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.doctor.container_checks import INSTALLATION_LABEL
@@ -45,6 +47,9 @@ class Collector:
         certificate = _Look(lambda: certificate_file(settings)) if self._local else None
         report = _Look(lambda: self._report(deadline))
         served = _Look(self._served)
+        proxy = self._record.probe_host, self._record.admin_ports[Service.PROXY_SYNC]
+        edge_waits = _Look(lambda: probe(*proxy).waiting)
+        system_edge = _Look(lambda: system_edge_facts(settings)) if self._record.edge_mode == "system" else None
         disks = _Look(lambda: [disk("the data", settings.data_dir)])
         api = self._record.probe_host, self._record.admin_ports[Service.API]
         outbox = _Look(lambda: outbox_of(metrics(*api)))
@@ -59,6 +64,8 @@ class Collector:
             report=report.result(deadline),
             certbot_missing=not self._local and settings.certbot is None,
             served=served.result(deadline),
+            edge_waits=edge_waits.result(deadline),
+            system_edge=system_edge.result(deadline) if system_edge else Part(),
             disks=_with_engine(disks.result(deadline), found_engine.value),
             outbox=outbox.result(deadline),
         )

@@ -109,6 +109,20 @@ class Disk:
     free_bytes: int
     free_share: float
     free_inodes_share: float
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SystemEdge:
+    """What ``clawstead edge install`` left in this machine, where the edge is a site in its nginx."""
+
+    site: bool
+    """Whether there is a site file."""
+    rule: str | None
+    """The file of sudo's rule."""
+    runner_uid: int
+    """Who proxy-sync runs as; root needs no rule."""
+    nginx_runs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,5 +141,8 @@ class Facts:
     """What proxy-sync says of the certificate."""
     certbot_missing: bool = False
     """Where the certificate comes by it."""
+    edge_waits: Part[dict[str, str]] = field(default_factory=lambda: Part({}))
+    """What proxy-sync says is not as it should be, each with its reason."""
+    system_edge: Part[SystemEdge] = field(default_factory=Part)
     disks: Part[list[Disk]] = field(default_factory=lambda: Part([]))
     outbox: Part[Outbox] = field(default_factory=lambda: Part(Outbox(0, None, 0)))

@@ -20,6 +20,9 @@ def host_findings(facts: Facts) -> Iterator[Finding]:
 
 def _disk(disk: Disk) -> Iterator[Finding]:
     why = "a full disk stops the log, and with it every change; gateways fail to write"
+    if disk.read_only:
+        what, todo = "it can only be read", "`dmesg` says why; then `mount -o remount,rw`, or another disk"
+        yield Finding("disk", Severity.CRITICAL, f"{disk.about} ({disk.path})", what, why, todo)
     gone = (disk.free_bytes < _NO_BYTES, disk.free_share < _NO_SHARE, disk.free_inodes_share < _NO_SHARE)
     little = (disk.free_bytes < _LITTLE_BYTES, disk.free_share < _LITTLE_SHARE, disk.free_inodes_share < _LITTLE_SHARE)
     if any(gone) or any(little):

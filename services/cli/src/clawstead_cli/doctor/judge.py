@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from clawstead_cli.doctor.bus_checks import bus_findings
 from clawstead_cli.doctor.certificate_checks import certificate_findings
 from clawstead_cli.doctor.container_checks import container_findings
+from clawstead_cli.doctor.edge_checks import edge_findings
 from clawstead_cli.doctor.facts import Facts, Finding, Severity
 from clawstead_cli.doctor.file_checks import file_findings
 from clawstead_cli.doctor.fleet_checks import fleet_findings
@@ -18,6 +19,8 @@ PARTS = {
     "certificate": "the certificate on disk",
     "served": "the certificate that is served",
     "report": "what proxy-sync says of the certificate",
+    "edge_waits": "what proxy-sync says of the edge",
+    "system_edge": "the edge in the machine's nginx",
     "disks": "the disks",
     "outbox": "the outbox",
 }
@@ -29,6 +32,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     file_findings,
     host_findings,
     certificate_findings,
+    edge_findings,
     bus_findings,
 )
 
