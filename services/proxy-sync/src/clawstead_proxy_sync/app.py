@@ -33,6 +33,7 @@ from clawstead_proxy_sync.adapters.visitor import TlsVisitor
 from clawstead_proxy_sync.backoff import Backoff
 from clawstead_proxy_sync.certificates.keeper import CertificateKeeper
 from clawstead_proxy_sync.certificates.telling import Bulletin
+from clawstead_proxy_sync.errors import explained
 from clawstead_proxy_sync.facts import SERVICE
 from clawstead_proxy_sync.install_command import install_command
 from clawstead_proxy_sync.nginx_conf import NginxConfig
@@ -51,6 +52,7 @@ from clawstead_shared.service import Service
 log = structlog.get_logger()
 
 _EDGE = "edge"
+_TABLE = "table"
 _LOOPBACK = "127.0.0.1"
 _STANDBY_SECONDS = 1.0
 _WORKER_USERS = ("www-data", "nginx", "nobody")
@@ -70,7 +72,11 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
     certificates = certificate_keeper(settings, order, edge, notices)
     table = RouteTable()
     publisher = MapPublisher(
-        edge, table.routes, interval=settings.edge_reload_interval, check=settings.edge_check_interval
+        edge,
+        table.routes,
+        interval=settings.edge_reload_interval,
+        check=settings.edge_check_interval,
+        report=reporter(service.readiness, _TABLE),
     )
     keeper = RouteKeeper(table, edge, publisher, service.bus, settings.hostname)
     service.http = Starlette(routes=[*admin_routes(SERVICE, service.readiness), lookup.lookup_route(keeper)])
@@ -82,6 +88,7 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
 
     async with asyncio.TaskGroup() as group:
         # The edge first: it serves the stored table while the bus may still be away.
+        service.readiness.unmet(_EDGE, "nginx is not started yet")
         group.create_task(edge.run(reporter(service.readiness)), name="edge")
         group.create_task(publisher.run(), name="publisher")
         # Not in one loop: a reload that a lost certificate makes fail holds up the repair of the other files.
@@ -102,28 +109,30 @@ async def _run(service: Service, settings: Settings, layout: Layout) -> None:
         )
 
 
-def reporter(readiness: Readiness) -> Report:
-    """Return what tells operators whether the edge serves."""
+def reporter(readiness: Readiness, condition: str = _EDGE) -> Report:
+    """Return what tells operators whether the edge serves, or another condition holds."""
 
     def report(why: str | None) -> None:
         if why is None:
-            readiness.met(_EDGE)
+            readiness.met(condition)
         else:
-            readiness.unmet(_EDGE, why)
+            readiness.unmet(condition, why)
 
-    report("nginx is not started yet")
     return report
 
 
 async def alone(layout: Layout, readiness: Readiness) -> BinaryIO:
     """Wait until no other proxy-sync works in this folder; return the lock that keeps others out."""
-    make_directory(layout.directory, mode=PASSABLE)
     while True:
         try:
+            make_directory(layout.directory, mode=PASSABLE)
             return lock(layout.lock_file)
         except BlockingIOError:
             readiness.unmet(_EDGE, f"another proxy-sync works in {layout.directory}")
-            await asyncio.sleep(_STANDBY_SECONDS)
+        except OSError as error:
+            log.error("the folder cannot be used", error=explained(error))  # noqa: TRY400 - expected, and said in full
+            readiness.unmet(_EDGE, explained(error))
+        await asyncio.sleep(_STANDBY_SECONDS)
 
 
 def nginx_edge(settings: Settings, config: NginxConfig) -> NginxEdge:
@@ -234,7 +243,7 @@ async def repeat(action: Callable[[], Awaitable[None]], every: timedelta) -> Non
         try:
             await action()
         except (HandlingError, OSError) as error:
-            log.warning("will be tried again", error=str(error))
+            log.warning("will be tried again", error=explained(error))
 
 
 async def until_done(action: Callable[[], Awaitable[object]]) -> None:
@@ -243,8 +252,8 @@ async def until_done(action: Callable[[], Awaitable[object]]) -> None:
     while True:
         try:
             await action()
-        except HandlingError as error:
-            log.warning("not yet", error=str(error))
+        except (HandlingError, OSError) as error:
+            log.warning("not yet", error=explained(error))
             await asyncio.sleep(backoff.next())
         else:
             return

@@ -76,11 +76,19 @@ class Edge(Protocol):
         ...
 
     def open_gate(self, label: str) -> None:
-        """Let requests for ``label`` through, at once. Already open is success."""
+        """Let requests for ``label`` through, at once. Already open is success.
+
+        Raises:
+            EdgeUnavailableError: the disk is full, or cannot be written.
+        """
         ...
 
     def close_gate(self, label: str) -> None:
-        """Let no new request for ``label`` through, at once. Already closed is success."""
+        """Let no new request for ``label`` through, at once. Already closed is success.
+
+        Raises:
+            EdgeUnavailableError: the disk cannot be written.
+        """
         ...
 
     def open_gates(self) -> set[str]:

@@ -14,8 +14,9 @@ import structlog
 from prometheus_client import Gauge
 
 from clawstead_proxy_sync.backoff import Backoff
+from clawstead_proxy_sync.errors import explained
 from clawstead_proxy_sync.nginx_map import Routes, Upstream
-from clawstead_proxy_sync.ports import Edge
+from clawstead_proxy_sync.ports import Edge, Report
 from clawstead_shared.errors import HandlingError, TransientError
 
 log = structlog.get_logger()
@@ -37,11 +38,13 @@ class MapPublisher:
         *,
         interval: timedelta = timedelta(seconds=1),
         check: timedelta = timedelta(seconds=10),
+        report: Report = lambda _: None,
     ) -> None:
         self._edge = edge
         self._wanted = wanted
         self._interval = interval.total_seconds()
         self._check = check.total_seconds()
+        self._report = report
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
@@ -95,12 +98,15 @@ class MapPublisher:
                 await self._round()
             except (HandlingError, OSError) as error:
                 FAILING.set(1)
-                log.error("the table is not published", error=str(error))  # noqa: TRY400 - expected, and said in full
-                self._answer(TransientError(f"the table is not published: {error}"))
+                why = explained(error)
+                log.error("the table is not published", error=why)  # noqa: TRY400 - expected, and said in full
+                self._report(f"the newest table is not published, the last good one is served: {why}")
+                self._answer(TransientError(f"the table is not published: {why}"))
                 await asyncio.sleep(backoff.next())
                 self._changed.set()
             else:
                 FAILING.set(0)
+                self._report(None)
                 backoff.reset()
 
     async def _round(self) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,11 +26,16 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        # Half a file is worth nothing, and takes the room that is missing. A full disk does not say which it is.
+        path.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def install(candidate: Path, path: Path) -> None:
@@ -45,7 +51,9 @@ def install(candidate: Path, path: Path) -> None:
 def make_directory(path: Path, *, mode: int) -> None:
     """Make ``path`` a directory of exactly ``mode``, whatever the umask. Already there is success."""
     path.mkdir(parents=True, exist_ok=True)
-    path.chmod(mode)
+    # Not set again where it is right: on a disk that can only be read, what is there must do.
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
 
 
 def lock(path: Path) -> BinaryIO:

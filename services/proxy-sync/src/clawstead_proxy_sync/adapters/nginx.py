@@ -6,6 +6,8 @@ dies nginx goes on serving what it knows, and the next proxy-sync finds and adop
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 from prometheus_client import Counter
@@ -14,7 +16,7 @@ from clawstead_proxy_sync.adapters.gates import Gates
 from clawstead_proxy_sync.adapters.routing import Routing
 from clawstead_proxy_sync.adapters.server import Server
 from clawstead_proxy_sync.backoff import Backoff
-from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError
+from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError, explained
 from clawstead_proxy_sync.nginx_conf import NginxConfig
 from clawstead_proxy_sync.nginx_map import RouteMap, Routes, Upstream
 from clawstead_proxy_sync.ports import Report
@@ -61,11 +63,13 @@ class NginxEdge:
 
     def open_gate(self, label: str) -> None:
         """See ``Edge.open_gate``."""
-        self._gates.open(label)
+        with _said_of("open", label):
+            self._gates.open(label)
 
     def close_gate(self, label: str) -> None:
         """See ``Edge.close_gate``."""
-        self._gates.close(label)
+        with _said_of("close", label):
+            self._gates.close(label)
 
     def open_gates(self) -> set[str]:
         """See ``Edge.open_gates``."""
@@ -85,8 +89,8 @@ class NginxEdge:
                     async with self._changing:
                         await self._begin()
                 except (EdgeRefusedError, EdgeUnavailableError, OSError) as error:
-                    log.warning("the edge does not run", error=str(error))
-                    report(str(error))
+                    log.warning("the edge does not run", error=explained(error))
+                    report(explained(error))
                 else:
                     report(self._daemon.doubt)
                     why = await self._daemon.watch()
@@ -176,3 +180,11 @@ class NginxEdge:
             await self._daemon.end()
             return False
         return True
+
+
+@contextmanager
+def _said_of(action: str, label: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EdgeUnavailableError(f"the gate of {label} does not {action}: {explained(error)}") from error
