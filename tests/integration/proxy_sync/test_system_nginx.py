@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from clawstead_proxy_sync.adapters.installed_site import check_reachable
+from clawstead_proxy_sync.errors import EdgeUnavailableError
 from clawstead_shared.messaging import Bus
 from tests.integration.proxy_sync.test_faults import is_live, serves, socket_of
 from tests.integration.proxy_sync.test_log_again import hammered
@@ -129,8 +131,6 @@ async def test_what_the_machine_refuses_changes_nothing_and_is_named(
     # Only both together are refused: the other site alone is fine, and so is ours.
     other.write_text(f"{good}\nlog_format claw combined;")
     assert "everything is as it was" in edge(machine, process, "install", "--yes", good=False)
-    machine.run("chmod", "700", DATA)
-    assert f"sudo chmod o+x {DATA}" in " ".join(edge(machine, process, "install", "--yes", good=False).split())
     assert not machine.path(SITE).exists()
     assert not machine.path(RULE).exists()
 
@@ -184,11 +184,11 @@ async def test_a_lost_rule_and_a_stale_site_are_named_with_what_to_type_while_ro
     observed = await routed(bus, client, site)
     await wait_until(lambda: has_lines(process, 1))
     async with hammered(client, observed) as seen:
+        rule = machine.path(RULE).read_text()
         machine.path(RULE).unlink()
         second = await routed(bus, client, site)  # by its gate, and by asking: no reload is needed for that
         await wait_until(lambda: f"sudo does not let {USER} reload nginx" in process.log())
-        assert "missing" in edge(machine, process, "status", good=False)
-        edge(machine, process, "install", "--yes")
+        machine.path(RULE).write_text(rule)
         await wait_until(lambda: has_lines(process, 2), timeout=20)
         process.kill()
         process._environment["CLAWSTEAD_API_PORT"] = str(free_port())
@@ -204,3 +204,13 @@ async def test_a_lost_rule_and_a_stale_site_are_named_with_what_to_type_while_ro
         await asyncio.to_thread(machine.run, *typed, "--yes")
         await process.ready()
         assert set(seen) == {200}
+
+
+def test_a_folder_that_workers_cannot_pass_and_one_that_nginx_cannot_be_told_of_are_named(tmp_path: Path) -> None:
+    data = tmp_path / "data" / "proxy-sync"
+    data.mkdir(parents=True)
+    data.parent.chmod(0o700)
+    with pytest.raises(EdgeUnavailableError, match=f"sudo chmod o\\+x .*{data.parent}"):
+        check_reachable(data)
+    with pytest.raises(EdgeUnavailableError, match="set CLAWSTEAD_DATA_DIR to another"):
+        check_reachable(tmp_path / "two words")

@@ -220,7 +220,9 @@ class RouteKeeper:
     def repair_gates(self) -> None:
         """Make the gates what they should be, whoever changed them."""
         found = self._edge.open_gates()
-        wanted = {label for label in self._table.labels() if self._may_open(label)}
+        # While nobody knows what is served, what was opened rightly stays open.
+        unsure, labels = self._edge.served is None, self._table.labels()
+        wanted = {label for label in labels if self._may_open(label) or (unsure and label in found & self._open)}
         for name in found - wanted:
             self._edge.close_gate(name)
         for label in wanted - found:

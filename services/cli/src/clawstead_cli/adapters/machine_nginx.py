@@ -8,9 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from clawstead_cli.doctor.facts import SystemEdge
 from clawstead_cli.errors import CommandError, MissingError
-from clawstead_cli.settings import Settings
 
 SITE_FILE = Path("/etc/nginx/conf.d/clawstead.conf")
 RULE_FILE = Path("/etc/sudoers.d/clawstead")
@@ -60,23 +58,6 @@ class MachineNginx:
             if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"nginx: master process"):
                 return pid
         return None
-
-
-def system_edge_facts(settings: Settings) -> SystemEdge:
-    """Return what of the edge is installed in this machine.
-
-    Raises:
-        CommandError: it cannot be looked at.
-    """
-    try:
-        return SystemEdge(
-            site=SITE_FILE.exists(),
-            rule=read(RULE_FILE),
-            runner_uid=(settings.data_dir / "proxy-sync").stat().st_uid,
-            nginx_runs=MachineNginx("nginx").pid is not None,
-        )
-    except OSError as error:
-        raise CommandError(f"{error.filename} cannot be looked at: {error.strerror}", hint="run it as root") from error
 
 
 def served_revision(port: int) -> str | None:

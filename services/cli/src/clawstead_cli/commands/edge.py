@@ -44,8 +44,8 @@ def install(
     changed = files != edge_install.present()
     if changed:
         confirm(f"Put the edge of {settings.domain} into this machine's nginx, reloaded by {who.pw_name}?", yes=yes)
-    program.prepare(who)
     if changed or (nginx.pid and served_revision(site.status_port) != site.revision):
+        program.prepare(who)
         edge_install.exchange(nginx, files)
     running = nginx.pid is not None
     if as_json:

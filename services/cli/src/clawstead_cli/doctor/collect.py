@@ -11,9 +11,9 @@ from clawstead_cli.adapters.bus_facts import bus_facts
 from clawstead_cli.adapters.docker_engine import DockerEngine
 from clawstead_cli.adapters.edge import Edge, Served
 from clawstead_cli.adapters.installation_files import certificate_file, disk, installation_files
-from clawstead_cli.adapters.machine_nginx import system_edge_facts
 from clawstead_cli.adapters.metrics import metrics
 from clawstead_cli.adapters.readyz import probe
+from clawstead_cli.adapters.system_edge import system_edge_facts
 from clawstead_cli.certificates import ask_for_certificate
 from clawstead_cli.deadline import Deadline
 from clawstead_cli.doctor.container_checks import INSTALLATION_LABEL
