@@ -1,10 +1,9 @@
 """Real certbot, its real plugins, a real ACME server: what is got, and what is told when nothing is."""
 
-import asyncio
 import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +120,6 @@ async def test_what_went_wrong_is_told_by_name(
     assert (await order.failure(order.source())).reason is reason
 
 
-async def test_a_limit_tells_until_when_and_is_not_knocked_at_twice(order: Order) -> None:
-    until = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=3)
-    order.gate.limited_until = until
-    failed = await order.failure(order.source())
-    assert (failed.reason, failed.retry_at, order.gate.orders) == (Reason.RATE_LIMITED, until, 1)
-
-
 async def test_credentials_that_others_may_read_are_refused_before_anybody_is_asked(order: Order) -> None:
     path = order.directory / "dns.ini"
     path.write_text(f"dns_cloudflare_api_token = {TOKEN}\n")
@@ -141,15 +133,6 @@ async def test_a_missing_certbot_says_how_to_install_it(order: Order) -> None:
     failed = await order.failure(order.source(certbot_binary="/nowhere/certbot"))
     assert failed.reason is Reason.CERTBOT_MISSING
     assert "setup.sh --certbot" in failed.told(datetime.now(UTC), None).hint
-
-
-async def test_a_second_certbot_is_told_that_one_is_at_work(order: Order) -> None:
-    order.gate.hold()
-    first = asyncio.create_task(order.source().obtain())
-    await asyncio.wait_for(order.gate.waiting.wait(), 20)
-    assert (await order.failure(order.source())).reason is Reason.BUSY
-    order.gate.let_go()
-    await first
 
 
 async def test_what_another_authority_signed_never_takes_the_place_of_the_real_one(

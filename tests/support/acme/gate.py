@@ -11,7 +11,9 @@ from aiohttp import web
 from tests.support.acme.server import AcmeServer, Trust
 from tests.support.ports import free_port
 
-_ORDER, _FINALIZE = "/order-plz", "/finalize-order/"
+_ORDER = "/order-plz"
+PROOF, SIGNATURE = "/chalZ/", "/finalize-order/"
+"""Where an order can be kept waiting: its records are published; they were seen, and taken back."""
 _PASSED = ("Content-Type", "Location", "Link", "Replay-Nonce", "Retry-After")
 
 
@@ -25,7 +27,8 @@ class AcmeGate:
         self.limited_until: datetime | None = None
         """Until when further orders are refused, as the answer says."""
         self.waiting = asyncio.Event()
-        """A certificate is asked to be signed, and the answer held back."""
+        """A request came as far as it is let."""
+        self._held_at = SIGNATURE
         self._go_on = asyncio.Event()
         self._go_on.set()
         self._server, self._trust = server, trust
@@ -53,8 +56,9 @@ class AcmeGate:
             await self._client.close()
             self._runner = self._client = None
 
-    def hold(self) -> None:
-        """Keep the next request to sign waiting, until ``let_go``."""
+    def hold(self, at: str = SIGNATURE) -> None:
+        """Keep requests of one kind waiting, until ``let_go``."""
+        self._held_at = at
         self.waiting.clear()
         self._go_on.clear()
 
@@ -62,7 +66,7 @@ class AcmeGate:
         self._go_on.set()
 
     async def _pass(self, request: web.Request) -> web.Response:
-        if request.path.startswith(_FINALIZE) and not self._go_on.is_set():
+        if request.path.startswith(self._held_at) and not self._go_on.is_set():
             self.waiting.set()
             await self._go_on.wait()
         answer = await self._forwarded(request)
