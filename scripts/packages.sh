@@ -83,6 +83,7 @@ find_missing() {
         need_chromium
         need shellcheck shellcheck
         need curl curl
+        need sudo sudo
         need pebble pebble
         need named bind9
         need jq jq

@@ -7,8 +7,7 @@ import pytest
 
 from clawstead_shared.events import Observed, Phase
 from clawstead_shared.messaging import Bus
-from tests.integration.proxy_sync.test_faults import serves
-from tests.integration.proxy_sync.test_log_again import hammered
+from tests.integration.proxy_sync.test_faults import asked, serves
 from tests.integration.proxy_sync.test_service import has_lines, is_active, observe, routed
 from tests.support.factories import make_observed
 from tests.support.machine import Machine
@@ -67,7 +66,7 @@ async def test_a_full_disk_is_named_and_routes_go_on_open_and_close(
 ) -> None:
     first, leaving = await routed(bus, client, site), await routed(bus, client, site)
     await wait_until(lambda: has_lines(process, 2))
-    async with hammered(client, first) as seen:
+    async with asked(client, first.subdomain) as seen:
         machine.run("sh", "-c", f"cat /dev/zero >{FILLER}", check=False)
         late = await observe(bus, make_observed(port=site.port))
         await wait_until(lambda: says(process, "No space left", f"{DISK}/proxy-sync/nginx/routes.map.new", "df -h"))
@@ -86,7 +85,7 @@ async def test_a_disk_without_inodes_is_named_and_a_route_opens_once_there_are_s
 ) -> None:
     first = await routed(bus, client, site)
     await wait_until(lambda: has_lines(process, 1))
-    async with hammered(client, first) as seen:
+    async with asked(client, first.subdomain) as seen:
         fill = f"mkdir {FILLER}; i=0; while : 2>/dev/null >{FILLER}/$i; do i=$((i+1)); done"
         machine.run("sh", "-c", fill, check=False)
         late = await observe(bus, make_observed(port=site.port))
@@ -105,7 +104,7 @@ async def test_a_folder_that_can_only_be_read_is_named_and_written_again_when_it
     first = await routed(bus, client, site)
     await wait_until(lambda: has_lines(process, 1))
     folder = f"{DISK}/proxy-sync/nginx"
-    async with hammered(client, first) as seen:
+    async with asked(client, first.subdomain) as seen:
         machine.run("mount", "--bind", folder, folder)
         machine.run("mount", "-o", "remount,bind,ro", folder)
         late = await observe(bus, make_observed(port=site.port))
@@ -123,7 +122,7 @@ async def test_a_proxy_sync_that_starts_on_a_disk_that_can_only_be_read_says_so_
     first = await routed(bus, client, site)
     await wait_until(lambda: has_lines(process, 1))
     nginx = process.nginx_pid
-    async with hammered(client, first) as seen:
+    async with asked(client, first.subdomain) as seen:
         process.kill()
         machine.run("mount", "--bind", DISK, DISK)
         machine.run("mount", "-o", "remount,bind,ro", DISK)

@@ -1,13 +1,16 @@
 """nginx under stress: killed, adopted, edited by hand, refused, taken ports, live connections."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import signal
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 import websockets
 
@@ -31,6 +34,27 @@ async def is_live(ws: websockets.ClientConnection, text: str) -> bool:
     await ws.send(text)
     async with asyncio.timeout(5):
         return await ws.recv() == f"echo {text}"
+
+
+@contextlib.asynccontextmanager
+async def asked(client: SiteClient, label: str = "blue") -> AsyncIterator[list[int]]:
+    """Ask for one route all the time; yields the answers. A connection that a killed worker had is no answer."""
+    answers: list[int] = []
+
+    async def ask() -> None:
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                answers.append((await client.get(label)).status_code)
+            await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(ask())
+    await wait_until(lambda: answers, what="a first answer")
+    try:
+        yield answers
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    assert task.cancelled(), "it was asked all the time"
 
 
 async def serves(client: SiteClient, label: str, status: int) -> bool:
@@ -90,7 +114,7 @@ async def test_a_killed_master_is_replaced_and_its_connections_stay_open(
     running_edge.edge.open_gate("blue")
     await running_edge.edge.publish({"blue": upstream})
     killed = running_edge.pid
-    async with socket_of(client) as ws:
+    async with asked(client) as answers, socket_of(client) as ws:
         await ws.recv()
         os.kill(killed, signal.SIGKILL)
         await wait_until(lambda: running_edge.reports[-1] is not None, what="death noticed")
@@ -99,6 +123,39 @@ async def test_a_killed_master_is_replaced_and_its_connections_stay_open(
         assert await is_live(ws, "still here")
         await wait_until(lambda: serves(client, "blue", 200))
         assert (await running_edge.edge.publish({"blue": upstream, "b": upstream})).generation
+        assert set(answers) == {200}, "the orphans answer until the new one does"
+
+
+async def test_an_nginx_that_is_killed_with_all_its_workers_comes_back_with_its_table(
+    running_edge: RunningEdge, client: SiteClient, upstream: Upstream
+) -> None:
+    running_edge.edge.open_gate("blue")
+    await running_edge.edge.publish({"blue": upstream})
+    master = Master(running_edge.pid, running_edge.settings.directory)
+    async with asked(client) as answers:
+        for pid in (master.pid, *master.accepting()):
+            os.kill(pid, signal.SIGKILL)
+        await wait_until(lambda: len(running_edge.reports) > 1, what="death noticed")
+        await wait_until(lambda: running_edge.reports[-1] is None, what="replaced")
+        answered = len(answers)
+        await wait_until(lambda: len(answers) > answered, what="answers again")
+        assert set(answers) == {200}
+    assert running_edge.pid != master.pid
+
+
+async def test_a_process_id_file_that_is_lost_while_nginx_runs_hinders_nothing(
+    running_edge: RunningEdge, client: SiteClient, upstream: Upstream
+) -> None:
+    running_edge.edge.open_gate("blue")
+    await running_edge.edge.publish({"blue": upstream})
+    pid = running_edge.pid
+    async with asked(client) as answers:
+        running_edge.layout.pid_file.unlink()
+        await running_edge.edge.publish({"blue": upstream, "b": upstream})
+        await running_edge.edge.repair()
+        assert set(answers) == {200}
+    assert Master(pid, running_edge.settings.directory).alive()
+    assert running_edge.reports == [None]
 
 
 async def test_a_killed_worker_is_replaced_by_its_master(
@@ -108,9 +165,11 @@ async def test_a_killed_worker_is_replaced_by_its_master(
     await running_edge.edge.publish({"blue": upstream})
     master = Master(running_edge.pid, running_edge.settings.directory)
     killed = master.accepting()
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
-    await wait_until(lambda: len(master.accepting() - killed) == len(killed))
+    async with asked(client) as answers:
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        await wait_until(lambda: len(master.accepting() - killed) == len(killed))
+        assert set(answers) == {200}
     assert (await client.get("blue")).status_code == 200
     assert running_edge.reports == [None]
 
@@ -240,8 +299,10 @@ async def test_a_table_that_nginx_refuses_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(nginx_map, "render", lambda table: b'"broken" ' + str(table.generation).encode())
         patch.setattr(nginx_map, "parse", lambda text: RouteMap(int(text.split()[1]), {}))
-        with pytest.raises(EdgeRefusedError, match="refuses the configuration"):
-            await running_edge.edge.publish({})
+        async with asked(client) as answers:
+            with pytest.raises(EdgeRefusedError, match="refuses the configuration"):
+                await running_edge.edge.publish({})
+            assert set(answers) == {200}
     assert running_edge.layout.map.read_bytes() == stored
     assert running_edge.edge.served == table
     assert (await client.get("blue")).status_code == 200
@@ -256,6 +317,8 @@ async def test_a_port_that_is_taken_is_named_and_the_start_is_tried_again(tmp_pa
         task = asyncio.create_task(edge.run(reports.append))
         await wait_until(lambda: reports, timeout=15)
     assert f"127.0.0.1:{settings.https_port} failed (98" in str(reports[0])
+    assert f"port {settings.https_port} is held by " in str(reports[0])
+    assert f"(pid {os.getpid()})" in str(reports[0])
     await asyncio.wait_for(edge.up(), 20)
     assert reports[-1] is None
     task.cancel()

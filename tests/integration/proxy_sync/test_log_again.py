@@ -1,10 +1,9 @@
 """The log comes again, is gone, or the files of the edge are: the real service goes on serving, and puts it right."""
 
 import asyncio
-import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -15,7 +14,7 @@ from clawstead_shared.messaging import Bus
 from clawstead_shared.messaging.control import RefusedError
 from clawstead_shared.streams import PROXY_SYNC, STATE_STREAM
 from clawstead_shared.subjects import Topic
-from tests.integration.proxy_sync.test_faults import serves
+from tests.integration.proxy_sync.test_faults import asked, serves
 from tests.integration.proxy_sync.test_service import client, has_lines, is_active, observe, process, routed, settled
 from tests.support.factories import make_observed
 from tests.support.nats_server import NatsServer
@@ -39,27 +38,6 @@ def reloads(process: ProxySyncProcess) -> int:
     return sum(int(float(line.split()[-1])) for line in metrics.splitlines() if "edge_reloads_total{" in line)
 
 
-@contextlib.asynccontextmanager
-async def hammered(client: SiteClient, observed: Observed) -> AsyncIterator[list[int]]:
-    """Ask for an instance all the time; yields the answers."""
-    answers: list[int] = []
-
-    async def hammer() -> None:
-        while True:
-            # A worker that a reload replaces may close a connection just as a request or a handshake comes.
-            with contextlib.suppress(httpx.TransportError):
-                answers.append((await client.get(observed.subdomain)).status_code)
-
-    task = asyncio.create_task(hammer())
-    await wait_until(lambda: answers)
-    try:
-        yield answers
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-    assert task.cancelled(), "it was asked all the time"
-
-
 async def stopped(bus: Bus, site: EchoSite) -> Observed:
     observed = await observe(bus, make_observed(port=site.port))
     return await observe(bus, observed, phase=Phase.STOPPED, generation=2)
@@ -73,7 +51,7 @@ async def test_replay_redelivery_and_rebuild_change_nothing_that_is_true(
     await wait_until(lambda: has_lines(process, 2))
     await wait_until(lambda: settled(bus))
     before, last, map_bytes = facts(process), await bus.log.last_sequence(), process.map
-    async with hammered(client, running) as answers:
+    async with asked(client, running.subdomain) as answers:
         assert await replay(bus, "proxy-sync", dry_run=True) == ([], [])
         assert await replay(bus, "proxy-sync") == ([], [])
         first, second = await rebuild(bus, "proxy-sync"), await rebuild(bus, "proxy-sync")
@@ -107,7 +85,7 @@ async def test_a_lost_log_ends_no_route_and_the_facts_come_back(
     running, other = await routed(bus, client, site), await stopped(bus, site)
     await wait_until(lambda: running.subdomain in process.map and f'"{other.subdomain}" stopped;' in process.map)
     before = process.map
-    async with hammered(client, running) as answers:
+    async with asked(client, running.subdomain) as answers:
         await lost(bus, nats_server)
         await wait_until(lambda: "the log is not the one that was known" in process.log())
         await observe(bus, running)

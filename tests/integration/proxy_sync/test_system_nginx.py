@@ -14,8 +14,7 @@ import pytest
 from clawstead_proxy_sync.adapters.installed_site import check_reachable
 from clawstead_proxy_sync.errors import EdgeUnavailableError
 from clawstead_shared.messaging import Bus
-from tests.integration.proxy_sync.test_faults import is_live, serves, socket_of
-from tests.integration.proxy_sync.test_log_again import hammered
+from tests.integration.proxy_sync.test_faults import asked, is_live, serves, socket_of
 from tests.integration.proxy_sync.test_service import has_lines, routed
 from tests.support.machine import USER, Machine
 from tests.support.nats_server import NatsServer
@@ -144,7 +143,7 @@ async def test_routes_are_served_by_the_machines_nginx_while_it_and_proxy_sync_c
     assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
     await wait_until(lambda: has_lines(process, 1))
     before = master(machine)
-    async with hammered(client, first) as seen, socket_of(client, first.subdomain) as ws:
+    async with asked(client, first.subdomain) as seen, socket_of(client, first.subdomain) as ws:
         await ws.recv()
         process.kill()
         assert await serves(client, first.subdomain, 200)
@@ -183,7 +182,7 @@ async def test_a_lost_rule_and_a_stale_site_are_named_with_what_to_type_while_ro
 ) -> None:
     observed = await routed(bus, client, site)
     await wait_until(lambda: has_lines(process, 1))
-    async with hammered(client, observed) as seen:
+    async with asked(client, observed.subdomain) as seen:
         rule = machine.path(RULE).read_text()
         machine.path(RULE).unlink()
         second = await routed(bus, client, site)  # by its gate, and by asking: no reload is needed for that

@@ -1,11 +1,14 @@
 """Runs the nginx binary: to test a configuration, or to start the daemon."""
 
 import asyncio
+import re
 from pathlib import Path
 
+from clawstead_proxy_sync.adapters.port_holder import holder
 from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError
 
 _TIMEOUT_SECONDS = 15.0
+_TAKEN = re.compile(r"bind\(\) to \S+:(?P<port>\d+) failed \(98")
 # nginx would hand our environment, with the bus's password in it, to a process that outlives us.
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
@@ -36,7 +39,9 @@ class NginxCommand:
         """
         code, complaint = await self._run("-c", self._relative(config))
         if code:
-            raise EdgeUnavailableError(f"nginx does not start: {complaint}")
+            raise EdgeUnavailableError(
+                f"nginx does not start: {complaint}{await asyncio.to_thread(_in_the_way, complaint)}"
+            )
 
     def _relative(self, config: Path) -> str:
         return str(config.relative_to(self._directory))
@@ -68,6 +73,14 @@ class NginxCommand:
                 process.kill()
                 await process.wait()
         return process.returncode or 0, decisive_line(complaint.decode(errors="replace"))
+
+
+def _in_the_way(complaint: str) -> str:
+    taken = _TAKEN.search(complaint)
+    if taken is None:
+        return ""
+    who = holder(int(taken["port"])) or "another process, which root can see with `ss -ltnp`"
+    return f"; port {taken['port']} is held by {who}: stop that, or set another port"
 
 
 def decisive_line(text: str) -> str:
