@@ -81,6 +81,9 @@ async def test_an_operators_day(platform: Platform, operations: Operations) -> N
     assert answer(platform, "audit", "verify")["ok"]
     status = answer(platform, "status")
     assert status["unread"] == {}
+    assert status["certificate"]["served"]
+    certificate = answer(platform, "certs", "status")
+    assert (certificate["good"], certificate["source"]) == (True, "local")
     assert status["instances"]["by_phase"]["running"] >= 1
 
 

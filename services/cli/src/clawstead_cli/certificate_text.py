@@ -15,8 +15,8 @@ LOCAL = "local"
 _PRODUCTION_URL = "https://acme-v02.api.letsencrypt.org/directory"
 _STAGING_URL = "https://acme-staging-v02.api.letsencrypt.org/directory"
 _LATE = timedelta(days=21)
-_LATE_SHARE = 21 / 90
-"""Of a certificate's life: shorter ones are renewed later, and must not alarm before they are."""
+_LATE_SHARE = 1 / 4
+"""Of a certificate's life: short ones are renewed when a third is left, and must not alarm before they are."""
 
 
 def time_left(report: CertificateReport, now: datetime) -> timedelta | None:
@@ -92,8 +92,7 @@ def _failure_rows(failure: CertificateFailure, now: datetime) -> Iterator[tuple[
 
 def _source(report: CertificateReport) -> str:
     if report.authority is None:
-        own = "the installation's own authority: who visits must trust its ca.pem"
-        return own if report.source == LOCAL else f"{report.source}; until the first one is issued, {own}"
+        return "the installation's own authority: who visits must trust its ca.pem"
     known = {_PRODUCTION_URL: "Let's Encrypt", _STAGING_URL: "Let's Encrypt's staging: no browser trusts it"}
     return f"{report.source}, {known.get(report.authority, report.authority)}"
 

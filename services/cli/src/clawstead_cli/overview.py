@@ -24,6 +24,9 @@ _BUS_SECONDS = 3.0
 OLDEST = "clawstead_outbox_oldest_seconds"
 PENDING = "clawstead_outbox_pending"
 QUARANTINED = "clawstead_outbox_quarantined_rows"
+EXPIRES = "clawstead_certificate_expires_timestamp_seconds"
+DAYS_LEFT = "clawstead_certificate_days_left"
+SERVED = "clawstead_certificate_served"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,15 @@ class Outbox:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteCertificate:
+    """The edge's certificate."""
+
+    days_left: float | None
+    """None until the edge has looked; negative once it has expired."""
+    served: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything at one moment."""
 
@@ -70,6 +82,7 @@ class Overview:
     fleet: Part[Fleet]
     bus: Part[BusState]
     outbox: Part[Outbox]
+    certificate: Part[SiteCertificate]
 
 
 class Lookout:
@@ -82,12 +95,13 @@ class Lookout:
 
     def look(self) -> Overview:
         """Look at everything now. What is away is told as such."""
-        with ThreadPoolExecutor(4) as threads:
+        with ThreadPoolExecutor(5) as threads:
             processes = threads.submit(self._platform.status)
             fleet = threads.submit(lambda: Part.of(self._fleet))
             bus = threads.submit(lambda: Part.of(self._bus))
             outbox = threads.submit(lambda: Part.of(self._outbox))
-            return Overview(processes.result(), fleet.result(), bus.result(), outbox.result())
+            certificate = threads.submit(lambda: Part.of(self._certificate))
+            return Overview(processes.result(), fleet.result(), bus.result(), outbox.result(), certificate.result())
 
     def _fleet(self) -> Fleet:
         found = self._instances().everyone()
@@ -112,9 +126,16 @@ class Lookout:
             raise CommandError(f"NATS did not tell everything within {_BUS_SECONDS:.0f} s") from late
 
     def _outbox(self) -> Outbox:
+        return outbox_of(self._metrics(Service.API))
+
+    def _certificate(self) -> SiteCertificate:
+        found = self._metrics(Service.PROXY_SYNC)
+        # A gauge is 0 until it is set.
+        return SiteCertificate(found.get(DAYS_LEFT) if found.get(EXPIRES) else None, served=bool(found.get(SERVED)))
+
+    def _metrics(self, service: Service) -> Mapping[str, float]:
         record = self._platform.record
-        found = metrics(record.probe_host, record.admin_ports[Service.API])
-        return outbox_of(found)
+        return metrics(record.probe_host, record.admin_ports[service])
 
 
 def outbox_of(found: Mapping[str, float]) -> Outbox:

@@ -10,11 +10,12 @@ from rich.text import Text
 from clawstead_cli.bus_state import BusState, ConsumerState
 from clawstead_cli.durations import duration
 from clawstead_cli.instance_tables import plain, styled
-from clawstead_cli.overview import Fleet, Outbox, Overview, Part
+from clawstead_cli.overview import Fleet, Outbox, Overview, Part, SiteCertificate
 from clawstead_cli.platform import Status
 from clawstead_shared.notices import Notice
 
 _NOTICES_SHOWN = 5
+_FEW_DAYS = 21
 
 
 def process_table(found: Status) -> Table:
@@ -35,7 +36,8 @@ def process_table(found: Status) -> Table:
 def overview_page(found: Overview) -> Group:
     """Return everything."""
     parts: list[RenderableType] = [process_table(found.processes), Text()]
-    parts += [_fleet_line(found.fleet), _outbox_line(found.outbox), Text(), *_bus_lines(found.bus)]
+    parts += [_fleet_line(found.fleet), _outbox_line(found.outbox), _certificate_line(found.certificate)]
+    parts += [Text(), *_bus_lines(found.bus)]
     return Group(*parts, Text(), Text(found.processes.url))
 
 
@@ -62,6 +64,18 @@ def _outbox_line(part: Part[Outbox]) -> Text:
     waits = f", the oldest for {duration(outbox.oldest_seconds)}" if outbox.pending and outbox.oldest_seconds else ""
     line = Text.assemble((" outbox     ", "bold"), f"{outbox.pending} waiting{waits}")
     return line.append(f"  {outbox.quarantined} quarantined", "red") if outbox.quarantined else line
+
+
+def _certificate_line(part: Part[SiteCertificate]) -> Text:
+    if part.value is None:
+        return _unread("certificate", part)
+    left, served = part.value.days_left, part.value.served
+    line = Text.assemble((" certificate ", "bold"))
+    if left is None:
+        return line.append("not looked at yet")
+    said = f"{left:.0f} days left" if left > 0 else "expired"
+    line.append(said, "" if left >= _FEW_DAYS else "yellow" if left > 0 else "red")
+    return line if served else line.append(", not what visitors get", "red")
 
 
 def _bus_lines(part: Part[BusState]) -> list[RenderableType]:

@@ -27,7 +27,7 @@ def status(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Show processes, instances by phase, how far each consumer is behind, the outbox, and the last notices.
+    """Show processes, instances by phase, the lag of each consumer, the outbox, the certificate, and the last notices.
 
     Instances are counted if CLAWSTEAD_ADMIN_TOKEN is set. What cannot be read says why: the rest is shown.
 
@@ -68,13 +68,19 @@ def _titled(found: Overview) -> Group:
 
 
 def _document(found: Overview) -> dict[str, Any]:
-    bus, fleet, outbox = found.bus.value, found.fleet.value, found.outbox.value
-    parts: dict[str, Part[Any]] = {"instances": found.fleet, "bus": found.bus, "outbox": found.outbox}
+    bus, fleet, outbox, certificate = found.bus.value, found.fleet.value, found.outbox.value, found.certificate.value
+    parts: dict[str, Part[Any]] = {
+        "instances": found.fleet,
+        "bus": found.bus,
+        "outbox": found.outbox,
+        "certificate": found.certificate,
+    }
     return {
         **asdict(found.processes),
         "ready": found.processes.ready,
         "instances": asdict(fleet) if fleet else None,
         "outbox": asdict(outbox) if outbox else None,
+        "certificate": asdict(certificate) if certificate else None,
         "streams": [asdict(stream) for stream in bus.streams] if bus else None,
         "consumers": [asdict(consumer) for consumer in bus.consumers] if bus else None,
         "dead_letters": bus.dead_letters if bus else None,
