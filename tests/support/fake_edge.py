@@ -3,7 +3,7 @@
 import asyncio
 
 from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError
-from clawstead_proxy_sync.nginx_map import RouteMap, Routes, Upstream, check_label
+from clawstead_proxy_sync.nginx_map import Page, RouteMap, Routes, Upstream, check_label
 from clawstead_proxy_sync.ports import Report
 
 
@@ -17,6 +17,7 @@ class FakeEdge:
         """Whether single lines change at once."""
         self.draining = 0
         self.gates: set[str] = set()
+        self.shown: dict[str, Page] = {}
         self.actions: list[str] = []
         self.published: list[RouteMap] = []
         self.damaged = False
@@ -75,9 +76,15 @@ class FakeEdge:
         self.gates.add(label)
         self.actions.append(f"open {label}")
 
-    def close_gate(self, label: str) -> None:
+    def close_gate(self, label: str, page: Page | None = None) -> None:
         self.gates.discard(label)
+        self.shown.pop(label, None)
+        if page:
+            self.shown[label] = page
         self.actions.append(f"close {label}")
 
     def open_gates(self) -> set[str]:
         return set(self.gates)
+
+    def pages(self) -> dict[str, Page]:
+        return dict(self.shown)

@@ -93,6 +93,11 @@ class ProxySyncProcess:
         return (self.directory / "nginx" / "routes.map").read_text()
 
     @property
+    def pages(self) -> set[str]:
+        """What answers at closed gates: ``label.page``."""
+        return {path.name for path in (self.directory / "closed").iterdir()}
+
+    @property
     def gates(self) -> set[str]:
         return {path.name for path in (self.directory / "ready").iterdir()}
 

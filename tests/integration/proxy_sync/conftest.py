@@ -12,9 +12,11 @@ import pytest
 from clawstead_proxy_sync.adapters.layout import Layout
 from clawstead_proxy_sync.adapters.local_ca import LocalAuthority
 from clawstead_proxy_sync.adapters.nginx import NginxEdge
-from clawstead_proxy_sync.app import nginx_config, nginx_edge
+from clawstead_proxy_sync.app import lua_modules, nginx_edge
+from clawstead_proxy_sync.edge_config import nginx_config
 from clawstead_proxy_sync.nginx_map import Upstream
 from clawstead_proxy_sync.settings import Settings
+from clawstead_shared.admin import Readiness
 from tests.support.acme.rig import AcmeRig, AcmeWorld
 from tests.support.ports import free_port
 from tests.support.site import EchoSite, SiteClient
@@ -53,7 +55,8 @@ class RunningEdge:
 async def make_edge(settings: Settings, *, keep: bool = False) -> NginxEdge:
     certificate = await LocalAuthority(Layout(settings.directory).tls, settings.domain).current()
     settings = settings.model_copy(update={"keep_edge": keep})
-    return nginx_edge(settings, nginx_config(settings, certificate))
+    modules = await lua_modules(settings, Readiness())
+    return nginx_edge(settings, nginx_config(settings, certificate, modules))
 
 
 async def running(settings: Settings, *, keep: bool = False) -> AsyncIterator[RunningEdge]:
@@ -91,9 +94,20 @@ async def site() -> AsyncIterator[EchoSite]:
 
 
 @pytest.fixture
-async def running_edge(tmp_path: Path, site: EchoSite) -> AsyncIterator[RunningEdge]:
+def routing() -> str:
+    """How nginx learns of routes: as it can, unless a test says otherwise (``map_only``, ``each_way``)."""
+    return "auto"
+
+
+map_only = pytest.mark.parametrize("routing", ["map"])
+each_way = pytest.mark.parametrize("routing", ["map", "live"])
+
+
+@pytest.fixture
+async def running_edge(tmp_path: Path, site: EchoSite, routing: str) -> AsyncIterator[RunningEdge]:
     """An nginx whose API and terminal are the echo site."""
-    async for it in running(make_settings(tmp_path, api_port=site.port, terminal_ws_port=site.port)):
+    settings = make_settings(tmp_path, api_port=site.port, terminal_ws_port=site.port, edge_routing=routing)
+    async for it in running(settings):
         yield it
 
 

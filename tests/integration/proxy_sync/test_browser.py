@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, Page
 
-from clawstead_proxy_sync.nginx_map import Closed, Upstream
+from clawstead_proxy_sync import nginx_map
+from clawstead_proxy_sync.nginx_map import Upstream
 from tests.e2e.browser import chromium, new_visitor
 from tests.integration.proxy_sync.conftest import RunningEdge
 from tests.support.site import EchoSite
@@ -54,13 +55,11 @@ async def test_the_starting_page_turns_into_the_instance_by_itself(
     assert complaints == []
 
 
-async def test_the_stopped_page_follows_the_instance_into_starting(
-    running_edge: RunningEdge, page: Page, upstream: Upstream
-) -> None:
-    await running_edge.edge.publish({"blue": Closed.STOPPED})
+async def test_the_stopped_page_follows_the_instance_into_starting(running_edge: RunningEdge, page: Page) -> None:
+    running_edge.edge.close_gate("blue", nginx_map.Page.STOPPED)
     await page.goto(url(running_edge, "blue"))
     assert await page.inner_text("h1") == "This instance is stopped"
-    await running_edge.edge.publish({"blue": upstream})
+    running_edge.edge.close_gate("blue", nginx_map.Page.STARTING)
     await page.get_by_role("heading", name="is starting").wait_for(timeout=15_000)
 
 

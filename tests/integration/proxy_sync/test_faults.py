@@ -19,7 +19,7 @@ from clawstead_proxy_sync.adapters.daemon import NginxDaemon
 from clawstead_proxy_sync.adapters.nginx_process import Master
 from clawstead_proxy_sync.errors import EdgeRefusedError
 from clawstead_proxy_sync.nginx_map import RouteMap, Upstream
-from tests.integration.proxy_sync.conftest import RunningEdge, is_alive, make_edge, make_settings, running
+from tests.integration.proxy_sync.conftest import RunningEdge, is_alive, make_edge, make_settings, map_only, running
 from tests.support.site import EchoSite, SiteClient
 from tests.support.wait import wait_until
 
@@ -93,6 +93,7 @@ async def test_after_publishing_no_worker_serves_an_older_table(
         assert {answer.status_code for answer in answers} == {200}
 
 
+@map_only
 async def test_connections_live_through_reloads(
     running_edge: RunningEdge, client: SiteClient, upstream: Upstream
 ) -> None:
@@ -268,7 +269,7 @@ async def test_a_table_damaged_while_nobody_looked_is_not_trusted_at_start(
 async def test_an_adopted_nginx_keeps_its_good_table_although_the_file_is_damaged(
     tmp_path: Path, site: EchoSite, upstream: Upstream
 ) -> None:
-    settings = make_settings(tmp_path)
+    settings = make_settings(tmp_path, edge_routing="map")
     async for first in running(settings, keep=True):
         first.edge.open_gate("blue")
         table = await first.edge.publish({"blue": upstream})
@@ -290,6 +291,7 @@ def damage_map(path: Path, damage: str, upstream: Upstream) -> None:
         path.unlink()
 
 
+@map_only
 async def test_a_table_that_nginx_refuses_changes_nothing(
     running_edge: RunningEdge, client: SiteClient, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,7 +346,7 @@ async def test_a_new_certificate_is_served_without_closing_connections(
     async with socket_of(client) as ws:
         await ws.recv()
         (running_edge.layout.tls / "site.json").unlink()
-        renewed = (await make_edge(running_edge.settings))._config
+        renewed = (await make_edge(running_edge.settings)).config
         await running_edge.edge.reconfigure(renewed)
         assert await asyncio.to_thread(served_certificate, client) != before
         assert await is_live(ws, "after renewal")

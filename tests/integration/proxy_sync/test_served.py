@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import websockets
 
-from clawstead_proxy_sync.nginx_map import Closed, Upstream
+from clawstead_proxy_sync.nginx_map import Page, Upstream
 from tests.integration.proxy_sync.conftest import RunningEdge
 from tests.support.ports import free_port
 from tests.support.site import EchoSite, SiteClient
@@ -28,11 +28,12 @@ async def routed(running_edge: RunningEdge, upstream: Upstream) -> RunningEdge:
             "blue": upstream,
             "booting": upstream,
             "dead": dead,
-            "early": Closed.STARTING,
-            "halted": Closed.STOPPED,
-            "broken": Closed.FAILED,
+            "halted": upstream,
         }
     )
+    pages = {"early": Page.STARTING, "halted": Page.STOPPED, "broken": Page.FAILED}
+    for label, page in pages.items():
+        running_edge.edge.close_gate(label, page)
     for label in ("blue", "dead"):
         running_edge.edge.open_gate(label)
     return running_edge

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from clawstead_proxy_sync.handlers import foresee
-from clawstead_proxy_sync.nginx_map import Closed, Upstream
+from clawstead_proxy_sync.nginx_map import Upstream
 from clawstead_shared.control import Effect
 from clawstead_shared.events import Event, Observed, Payload, Phase
 from clawstead_shared.messaging.control import RefusedError
@@ -51,7 +51,7 @@ async def test_a_dry_run_tells_lines_gates_and_facts(bench: Bench) -> None:
     await store(bench, observed, phase=Phase.STOPPED)
     effects = await planned(bench, observed)
     assert [(effect.action, effect.detail) for effect in effects] == [
-        ("change route line", f"{label}: 127.0.0.1:12345 -> stopped"),
+        ("show page", f"{label}: stopped"),
         ("close gate", label),
         ("publish route", f"{label}.test is closed"),
     ]
@@ -136,7 +136,8 @@ async def test_what_happens_during_a_rebuild_is_not_undone_by_it() -> None:
 async def started_over(old: Bench, bus: FakeBus) -> AsyncIterator[Bench]:
     """A new keeper on the same edge."""
     edge = FakeEdge()
-    edge.served, edge.gates = old.edge.served, set(old.edge.gates)
+    edge.served, edge.stored = old.edge.served, old.edge.stored
+    edge.gates, edge.shown = set(old.edge.gates), dict(old.edge.shown)
     async for it in run(Bench(bus, edge)):
         await it.keeper.boot()
         yield it
@@ -164,7 +165,7 @@ async def test_an_empty_log_ends_no_route(bench: Bench) -> None:
         assert report.before == report.after
         await it.observe(running, phase=Phase.REMOVED)
         await it.publisher.settled()
-        assert it.edge.served.routes == {stopped.subdomain: Closed.STOPPED}  # type: ignore[union-attr]
+        assert it.edge.served.routes == {stopped.subdomain: Upstream("127.0.0.1", 2)}  # type: ignore[union-attr]
 
 
 async def test_a_port_that_another_instance_has_now_is_not_reached_under_an_old_name(bench: Bench) -> None:

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from clawstead_proxy_sync.errors import UnroutableError
 from clawstead_proxy_sync.nginx_map import (
     RESERVED_LABELS,
-    Closed,
     RouteMap,
-    Target,
     Upstream,
     check_label,
     parse,
@@ -76,15 +74,15 @@ upstreams = st.builds(
 tables = st.builds(
     RouteMap,
     st.integers(min_value=0, max_value=2**53),
-    st.dictionaries(labels, st.one_of(upstreams, st.sampled_from(list(Closed)))),
+    st.dictionaries(labels, upstreams),
 )
 
 
 def test_a_table_is_sorted_counted_digested_and_ends_with_its_generation() -> None:
-    routes: dict[str, Target] = {"b": Closed.STOPPED, "a": Upstream("127.0.0.1", 10001), "c6": Upstream("::1", 8)}
+    routes = {"b": Upstream("10.0.0.7", 80), "a": Upstream("127.0.0.1", 10001), "c6": Upstream("::1", 8)}
     header, *lines = render(RouteMap(7, routes)).decode().splitlines()
     assert header.startswith("# clawstead routes: generation 7, 3 lines, sha256 ")
-    assert lines == ['"a" 127.0.0.1:10001;', '"b" stopped;', '"c6" [::1]:8;', '"_generation" 7;']
+    assert lines == ['"a" 127.0.0.1:10001;', '"b" 10.0.0.7:80;', '"c6" [::1]:8;', '"_generation" 7;']
 
 
 @given(tables)
@@ -120,7 +118,7 @@ def test_a_hostile_label_is_refused_before_it_is_rendered(label: str) -> None:
     with pytest.raises(UnroutableError):
         check_label(label)
     with pytest.raises(UnroutableError):
-        render(RouteMap(1, {"good": Closed.STARTING, label: Closed.STARTING}))
+        render(RouteMap(1, {"good": Upstream("::1", 1), label: Upstream("::1", 1)}))
 
 
 @pytest.mark.parametrize("host", HOSTILE_HOSTS)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from clawstead_proxy_sync.errors import UnroutableError
-from clawstead_proxy_sync.nginx_map import Closed, RouteMap, Upstream
+from clawstead_proxy_sync.nginx_map import Page, RouteMap, Upstream
 from clawstead_proxy_sync.publisher import MapPublisher
 from clawstead_proxy_sync.reconcile import RouteKeeper
 from clawstead_proxy_sync.routing import RouteTable
@@ -258,12 +258,13 @@ async def test_a_rebuild_ends_in_the_same_table_and_tells_nothing_again(bench: B
     await wait_until(lambda: bench.edge.served and len(bench.edge.served.routes) == 2)
     events = len(bench.bus.events)
     survivor = FakeEdge()
-    survivor.served, survivor.gates = bench.edge.served, set(bench.edge.gates)
+    survivor.served, survivor.stored = bench.edge.served, bench.edge.stored
+    survivor.gates, survivor.shown = set(bench.edge.gates), dict(bench.edge.shown)
     async for again in rebooted(bench, survivor):
         assert survivor.actions == []
         assert survivor.gates == {running.subdomain}
         assert survivor.served
-        assert survivor.served.routes[stopped.subdomain] is Closed.STOPPED
+        assert survivor.shown[stopped.subdomain] is Page.STOPPED
         assert len(again.bus.events) == events
 
 

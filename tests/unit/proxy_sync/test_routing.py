@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from clawstead_proxy_sync.errors import UnroutableError
-from clawstead_proxy_sync.nginx_map import Closed, Upstream
+from clawstead_proxy_sync.nginx_map import Page, Upstream
 from clawstead_proxy_sync.routing import RouteTable, claim_of
 from clawstead_shared.events import Observed, Phase
 from clawstead_shared.ids import new_instance_id
@@ -15,22 +15,22 @@ GATEWAY = Upstream("127.0.0.1", 12345)
 
 
 @pytest.mark.parametrize(
-    ("phase", "target", "ready"),
+    ("phase", "page", "ready"),
     [
-        (Phase.PROVISIONING, GATEWAY, False),
-        (Phase.STARTING, GATEWAY, False),
-        (Phase.UPDATING, GATEWAY, False),
-        (Phase.RUNNING, GATEWAY, True),
-        (Phase.STOPPING, Closed.STOPPED, False),
-        (Phase.STOPPED, Closed.STOPPED, False),
-        (Phase.DELETING, Closed.STOPPED, False),
-        (Phase.FAILED, Closed.FAILED, False),
+        (Phase.PROVISIONING, Page.STARTING, False),
+        (Phase.STARTING, Page.STARTING, False),
+        (Phase.UPDATING, Page.STARTING, False),
+        (Phase.RUNNING, Page.STARTING, True),
+        (Phase.STOPPING, Page.STOPPED, False),
+        (Phase.STOPPED, Page.STOPPED, False),
+        (Phase.DELETING, Page.STOPPED, False),
+        (Phase.FAILED, Page.FAILED, False),
     ],
 )
-def test_each_phase_claims_what_its_visitors_should_see(phase: Phase, target: object, ready: bool) -> None:
+def test_each_phase_claims_what_its_visitors_should_see(phase: Phase, page: Page, ready: bool) -> None:
     claim = claim_of(make_observed(phase=phase))
     assert claim
-    assert (claim.target, claim.ready) == (target, ready)
+    assert (claim.target, claim.page, claim.ready) == (GATEWAY, page, ready), "one port for a whole life"
     assert claim.upstream == (GATEWAY if ready else None)
 
 
@@ -42,7 +42,7 @@ def test_a_removed_instance_claims_nothing() -> None:
 def test_without_a_port_nothing_is_ready(phase: Phase) -> None:
     claim = claim_of(make_observed(phase=phase, host=None, port=None))
     assert claim
-    assert claim.target is Closed.STARTING
+    assert (claim.target, claim.page) == (None, Page.STARTING)
     assert claim.upstream is None
 
 
@@ -61,10 +61,12 @@ def test_the_table_names_every_claimed_label_and_forgets_what_is_gone() -> None:
     first, second = make_observed(), make_observed(phase=Phase.STOPPED)
     put(table, first)
     put(table, second)
-    assert table.routes() == {first.subdomain: GATEWAY, second.subdomain: Closed.STOPPED}
+    assert table.routes() == {first.subdomain: GATEWAY, second.subdomain: GATEWAY}
     put(table, first.model_copy(update={"phase": Phase.REMOVED}))
     put(table, second.model_copy(update={"subdomain": "renamed"}))
-    assert table.routes() == {"renamed": Closed.STOPPED}
+    assert table.routes() == {"renamed": GATEWAY}
+    assert table.page("renamed") is Page.STOPPED
+    assert table.page(first.subdomain) is None
     assert table.labels() == ["renamed"]
 
 
@@ -76,7 +78,8 @@ def test_a_newcomer_cannot_take_a_name_over_whatever_the_order() -> None:
         table = RouteTable()
         for observed in order:
             put(table, observed)
-        assert table.routes() == {"blue": Closed.STOPPED}
+        assert table.routes() == {"blue": GATEWAY}
+        assert (table.upstream("blue"), table.page("blue")) == (None, Page.STOPPED)
 
 
 def test_a_name_is_free_for_the_next_while_its_holder_is_deleted() -> None:

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from clawstead_proxy_sync.adapters.nginx_command import decisive_line
-from clawstead_proxy_sync.app import listen_addresses
 from clawstead_proxy_sync.backoff import Backoff
+from clawstead_proxy_sync.edge_config import listen_addresses
 from clawstead_proxy_sync.rates import Rate
 from clawstead_proxy_sync.settings import Settings
 

@@ -2,13 +2,8 @@
 
 import asyncio
 import contextlib
-import grp
-import os
-import pwd
-import socket
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,12 +11,14 @@ import structlog
 from starlette.applications import Starlette
 
 from clawstead_proxy_sync import dashboard, lookup, pages
+from clawstead_proxy_sync.adapters import lua_module
 from clawstead_proxy_sync.adapters.config_file import OwnConfigFile
 from clawstead_proxy_sync.adapters.daemon import NginxDaemon
 from clawstead_proxy_sync.adapters.dashboard_files import DashboardFiles
 from clawstead_proxy_sync.adapters.files import lock, make_directory
 from clawstead_proxy_sync.adapters.installed_site import InstalledSite
 from clawstead_proxy_sync.adapters.layout import PASSABLE, Layout
+from clawstead_proxy_sync.adapters.live_routing import LiveRouting
 from clawstead_proxy_sync.adapters.map_routing import MapRouting
 from clawstead_proxy_sync.adapters.nginx import NginxEdge
 from clawstead_proxy_sync.adapters.nginx_command import NginxCommand
@@ -33,7 +30,8 @@ from clawstead_proxy_sync.adapters.visitor import TlsVisitor
 from clawstead_proxy_sync.backoff import Backoff
 from clawstead_proxy_sync.certificates.keeper import CertificateKeeper
 from clawstead_proxy_sync.certificates.telling import Bulletin
-from clawstead_proxy_sync.errors import explained
+from clawstead_proxy_sync.edge_config import LOOPBACK, nginx_config
+from clawstead_proxy_sync.errors import EdgeUnavailableError, explained
 from clawstead_proxy_sync.facts import SERVICE
 from clawstead_proxy_sync.install_command import install_command
 from clawstead_proxy_sync.nginx_conf import NginxConfig
@@ -53,9 +51,7 @@ log = structlog.get_logger()
 
 _EDGE = "edge"
 _TABLE = "table"
-_LOOPBACK = "127.0.0.1"
 _STANDBY_SECONDS = 1.0
-_WORKER_USERS = ("www-data", "nginx", "nobody")
 
 
 async def run(service: Service, settings: Settings) -> None:
@@ -67,7 +63,8 @@ async def run(service: Service, settings: Settings) -> None:
 
 async def _run(service: Service, settings: Settings, layout: Layout) -> None:
     order = ordered(settings, layout.tls)
-    edge = nginx_edge(settings, nginx_config(settings, await order.source.current()))
+    modules = await lua_modules(settings, service.readiness)
+    edge = nginx_edge(settings, nginx_config(settings, await order.source.current(), modules))
     notices = StoredNotices(lambda notice: publish_notice(service.bus.jetstream, notice))
     certificates = certificate_keeper(settings, order, edge, notices)
     table = RouteTable()
@@ -142,20 +139,21 @@ def nginx_edge(settings: Settings, config: NginxConfig) -> NginxEdge:
     if settings.system:
         install = install_command(settings)
         reload = SystemCommand(settings.nginx_binary, install=install)
-        daemon = SystemDaemon((_LOOPBACK, settings.edge_status_port), reload, install=install)
+        daemon = SystemDaemon((LOOPBACK, settings.edge_status_port), reload, install=install)
         server = Server(layout, command, daemon, InstalledSite(layout))
     else:
         server = Server(layout, command, NginxDaemon(layout, command), OwnConfigFile(layout, command))
-    return NginxEdge(server, MapRouting(server), config, pages.render(), keep=settings.keep_edge)
+    routing = LiveRouting(server) if config.live else MapRouting(server)
+    return NginxEdge(server, routing, config, pages.render(), keep=settings.keep_edge)
 
 
 def certificate_keeper(settings: Settings, order: Ordered, edge: NginxEdge, notices: Noticeboard) -> CertificateKeeper:
     """Return what keeps the certificate that the settings order, and has ``edge`` serve it."""
 
     async def serve(certificate: Certificate) -> None:
-        await edge.reconfigure(nginx_config(settings, certificate))
+        await edge.reconfigure(nginx_config(settings, certificate, edge.config.modules))
 
-    address = next((it for it in settings.edge_addresses if not it.is_unspecified), _LOOPBACK)
+    address = next((it for it in settings.edge_addresses if not it.is_unspecified), LOOPBACK)
     return CertificateKeeper(
         order.source,
         serve,
@@ -169,60 +167,24 @@ def certificate_keeper(settings: Settings, order: Ordered, edge: NginxEdge, noti
     )
 
 
-def nginx_config(settings: Settings, certificate: Certificate | None) -> NginxConfig:
-    """Return the configuration that the settings and the machine ask for, without a certificate if none is given."""
-    return NginxConfig(
-        domain=settings.domain,
-        https_port=settings.https_port,
-        http_port=settings.http_port,
-        public_port_suffix=settings.public_port_suffix,
-        addresses=listen_addresses(settings),
-        api=_address(settings.api_host, settings.api_port),
-        terminal=_address(settings.terminal_host, settings.terminal_ws_port),
-        route_question=f"{_address(settings.bind_host, settings.proxy_sync_port)}{lookup.PATH}",
-        content_security_policy=pages.content_security_policy(),
-        certificate=_as_seen_by_nginx(certificate.chain, settings.directory) if certificate else "",
-        certificate_key=_as_seen_by_nginx(certificate.key, settings.directory) if certificate else "",
-        certificate_digest=certificate.digest if certificate else "",
-        workers=settings.edge_workers,
-        drain_seconds=round(settings.edge_drain.total_seconds()),
-        limits=settings.limits,
-        trusted_proxies=tuple(map(str, settings.edge_trusted_proxies)),
-        client_header=settings.edge_client_header,
-        dashboard_policy=dashboard.content_security_policy(settings.base_url) if settings.dashboard_dir else None,
-        user=worker_user(),
-        **(_inside_the_machines(settings) if settings.system else {}),
-    )
+async def lua_modules(settings: Settings, readiness: Readiness) -> tuple[str, ...]:
+    """Return what nginx has to load so that routes change at once, nothing if every change is to be a reload.
 
-
-def _inside_the_machines(settings: Settings) -> dict[str, str]:
-    # Logs and status server are nothing of our folder: nginx's master is root, opens logs by name, and makes
-    # sockets that all may write. Whoever owns the folder could have it do that to any file of the machine.
-    return {
-        "root": f"{settings.directory}/",
-        "logs": "/var/log/nginx/clawstead-",
-        "status": f"{_LOOPBACK}:{settings.edge_status_port}",
-    }
-
-
-def listen_addresses(settings: Settings) -> tuple[str, ...]:
-    """Return the addresses to listen on, as nginx writes them."""
-    if settings.edge_addresses:
-        return tuple(f"[{it}]" if isinstance(it, IPv6Address) else str(it) for it in settings.edge_addresses)
-    return ("0.0.0.0", "[::]") if _has_ipv6() else ("0.0.0.0",)
-
-
-def worker_user() -> str | None:
-    """Return ``user group`` for nginx's workers when the master is root, else None: they are who we are."""
-    if os.geteuid() != 0:
-        return None
-    for name in _WORKER_USERS:
+    Waits until it is there if the settings insist on it.
+    """
+    if settings.edge_routing == "map" or settings.system:
+        return ()
+    layout, backoff = Layout(settings.directory), Backoff()
+    while True:
         try:
-            user = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return f"{name} {grp.getgrgid(user.pw_gid).gr_name}"
-    raise RuntimeError(f"none of the users {', '.join(_WORKER_USERS)} exists to run nginx's workers")
+            return await lua_module.find(layout, NginxCommand(settings.nginx_binary, layout.directory))
+        except (EdgeUnavailableError, OSError) as error:
+            if settings.edge_routing == "auto":
+                log.warning("every change of routes will be a reload of nginx", why=str(error))
+                return ()
+            log.error("routes cannot be changed at once", why=str(error))  # noqa: TRY400 - expected, and said in full
+            readiness.unmet(_EDGE, f"CLAWSTEAD_EDGE_ROUTING is live, but {error}")
+        await asyncio.sleep(backoff.next())
 
 
 async def serve_dashboard(build: Path, settings: Settings) -> None:
@@ -257,21 +219,3 @@ async def until_done(action: Callable[[], Awaitable[object]]) -> None:
             await asyncio.sleep(backoff.next())
         else:
             return
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _as_seen_by_nginx(path: Path, directory: Path) -> str:
-    # Relative, so that no special character of an outer folder gets into the configuration.
-    return str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path)

@@ -7,7 +7,7 @@ from typing import Any
 
 from clawstead_proxy_sync import nginx_map
 from clawstead_proxy_sync.errors import UnroutableError
-from clawstead_proxy_sync.nginx_map import RouteMap, Routes
+from clawstead_proxy_sync.nginx_map import Page, RouteMap, Routes
 from clawstead_proxy_sync.routing import Claim, Kept, RouteTable, claim_of
 from clawstead_shared.control import Effect
 from clawstead_shared.events import Event, Observed
@@ -57,9 +57,10 @@ def catch_up(claims: dict[str, Claim], observed: Observations, seen: dict[str, S
     seen.update({name: Seen.of(event) for name, event in observed.items() if name not in handled})
 
 
-def unknown_lines(observed: Observations, lines: Routes, gates: Set[str]) -> dict[str, Kept]:
+def unknown_lines(observed: Observations, lines: Routes, gates: Set[str], pages: Mapping[str, Page]) -> dict[str, Kept]:
     """Return those of the ``lines`` that are served of which no observation tells anything."""
-    return {label: Kept(lines[label], label in gates) for label in _unknown(observed, lines.keys())}
+    unknown = _unknown(observed, lines.keys())
+    return {label: Kept(lines[label], label in gates, pages.get(label, Page.STARTING)) for label in unknown}
 
 
 def check_loss(observed: Observations, served: Set[str]) -> None:
@@ -85,6 +86,8 @@ def changes(instance_id: str, before: RouteTable, after: RouteTable, labels: Ite
             detail = f"{label}: {lines.get(label, 'no line')} -> {wanted.get(label, 'no line')}"
             effects.append(Effect(instance_id=instance_id, action="change route line", detail=detail))
         was, will = before.upstream(label), after.upstream(label)
+        if not will and before.page(label) != (page := after.page(label)):
+            effects.append(Effect(instance_id=instance_id, action="show page", detail=f"{label}: {page or 'unknown'}"))
         if was and was != will:
             effects.append(Effect(instance_id=instance_id, action="close gate", detail=label))
         if will and was != will:
@@ -92,9 +95,10 @@ def changes(instance_id: str, before: RouteTable, after: RouteTable, labels: Ite
     return effects
 
 
-def digest_of(routes: Routes, gates: Set[str], *, intact: bool) -> str:
-    """Return what tells the edge's state from another: its lines, its open gates, and whether its file is whole."""
-    parts = [nginx_map.render(RouteMap(0, routes)), *(gate.encode() for gate in sorted(gates))]
+def digest_of(routes: Routes, gates: Set[str], pages: Mapping[str, Page], *, intact: bool) -> str:
+    """Return what tells the edge's state from another: lines, open gates, pages at closed ones, a whole file."""
+    closed = sorted(f"{label} {page}" for label, page in pages.items() if label not in gates)
+    parts = [nginx_map.render(RouteMap(0, routes)), *(gate.encode() for gate in (*sorted(gates), *closed))]
     return hashlib.sha256(b"\n".join(parts if intact else [b"damaged", *parts])).hexdigest()
 
 

@@ -15,11 +15,12 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from clawstead_proxy_sync import dashboard
-from clawstead_proxy_sync.nginx_map import GENERATION_KEY, Closed
+from clawstead_proxy_sync.nginx_map import GENERATION_KEY, Page
 from clawstead_proxy_sync.rates import Rate
 
 MAP_FILE = "nginx/routes.map"
 CANDIDATE_MAP_FILE = "nginx/routes.map.new"
+CONTROL_SOCKET = "control/control.sock"
 LOOPBACK_CLIENT = "192.0.2.1"
 """RFC 5737 documentation address, under which clients on this machine are reported to a gateway."""
 
@@ -28,6 +29,8 @@ _CLIENT_HEADERS = frozenset(
 )
 """Where other proxies name the client: whatever is behind the edge could believe a visitor's own."""
 _FORWARDED_HEADERS = frozenset({"Forwarded", "X-Forwarded-For", "X-Real-Ip"})
+_SPARE_FILES = 1024
+"""Of a worker, beyond its connections: pages, logs, request bodies."""
 _REVISION_DIGITS = 12
 _BUCKET_SIZE = 128
 """Of nginx's map hash, in bytes: with the default of 64 a label of 63 characters breaks every later reload."""
@@ -55,6 +58,14 @@ class NginxConfig:
     workers: int
     drain_seconds: int
     """How long connections of an earlier table may go on."""
+    connections: int = 4096
+    """Of one worker; a request that is passed on takes two."""
+    live: bool = False
+    """Whether routes are in a dictionary that is changed at once, or else in the map."""
+    modules: tuple[str, ...] = ()
+    """The modules that this nginx has to load for it."""
+    dictionary: str = "32m"
+    """The size of that dictionary: a line takes 128 bytes."""
     user: str | None = None
     """Who the workers run as, when the master is root."""
     limits: tuple[tuple[str, Rate], ...] = ()
@@ -95,6 +106,11 @@ def render_map_check() -> str:
     return template.render(map_file=CANDIDATE_MAP_FILE, bucket_size=_BUCKET_SIZE)
 
 
+def render_lua_check(modules: tuple[str, ...]) -> str:
+    """Return a configuration that does nothing but load modules."""
+    return environment().get_template("lua-check.conf.j2").render(modules=modules)
+
+
 def _rendered(config: NginxConfig, *, revision: str) -> str:
     return (
         environment()
@@ -105,12 +121,14 @@ def _rendered(config: NginxConfig, *, revision: str) -> str:
             dashboard=dashboard.FOLDER if config.dashboard_policy else None,
             dashboard_types=dashboard.MEDIA_TYPES,
             other_client_headers=_other_client_headers(config.client_header),
-            closed_pages=[str(page) for page in Closed],
+            gate_pages=[str(page) for page in Page],
             domain_pattern=re.escape(config.domain),
+            control_socket=CONTROL_SOCKET,
             generation_key=GENERATION_KEY,
             loopback_client=LOOPBACK_CLIENT,
             map_file=MAP_FILE,
             revision=revision,
+            spare_files=_SPARE_FILES,
         )
     )
 

@@ -2,7 +2,7 @@
 
     # clawstead routes: generation 7, 2 lines, sha256 4f1c…
     "01j9…" 127.0.0.1:10001;
-    "blue" stopped;
+    "blue" 127.0.0.1:10002;
     "_generation" 7;
 
 ``nginx -t`` passes a map with an injected line, a ``~`` catch-all or half its lines missing, so it proves
@@ -32,8 +32,8 @@ _LINE = re.compile(r'"(?P<key>[a-z0-9_-]+)" (?P<value>[a-z0-9.:\[\]]+);')
 _HEADER = re.compile(r"# clawstead routes: generation (\d+), (\d+) lines, sha256 ([0-9a-f]{64})")
 
 
-class Closed(StrEnum):
-    """Why a known name leads nowhere: the page that answers instead."""
+class Page(StrEnum):
+    """Why nobody gets through to a known name: the page that answers at its closed gate."""
 
     STARTING = "starting"
     STOPPED = "stopped"
@@ -81,8 +81,7 @@ class Upstream:
         return cls(host.removeprefix("[").removesuffix("]"), int(port))
 
 
-Target = Upstream | Closed
-Routes = Mapping[str, Target]
+Routes = Mapping[str, Upstream]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +129,13 @@ def parse(text: bytes) -> RouteMap:
     described = _HEADER.fullmatch(header)
     if not described or hashlib.sha256(body.encode()).hexdigest() != described[3]:
         raise ValueError("the route map is damaged")
-    routes: dict[str, Target] = {}
+    routes: dict[str, Upstream] = {}
     for line in body.splitlines():
         entry = _LINE.fullmatch(line)
         if not entry:
             raise ValueError(f"not a line of a route map: {line!r}")
         if entry["key"] != GENERATION_KEY:
-            routes[entry["key"]] = _target(entry["value"])
+            routes[entry["key"]] = _upstream(entry["value"])
     table = RouteMap(int(described[1]), routes)
     try:
         intact = render(table) == text
@@ -147,11 +146,7 @@ def parse(text: bytes) -> RouteMap:
     return table
 
 
-def _target(value: str) -> Target:
-    try:
-        return Closed(value)
-    except ValueError:
-        pass
+def _upstream(value: str) -> Upstream:
     try:
         return Upstream.parse(value)
     except UnroutableError as error:

@@ -9,7 +9,7 @@ from typing import Protocol
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from clawstead_proxy_sync.certificates.schedule import Memory
-from clawstead_proxy_sync.nginx_map import RouteMap, Routes, Upstream
+from clawstead_proxy_sync.nginx_map import Page, RouteMap, Routes, Upstream
 
 Report = Callable[[str | None], None]
 """Told why the edge does not serve, None once it does."""
@@ -19,7 +19,8 @@ class Edge(Protocol):
     """The web server in front of all instances.
 
     A name is served by two things together: its line in the table says where it leads, its gate says
-    whether anybody may go there. Gates act at once; a table takes about a tenth of a second.
+    whether anybody may go there, and which page answers if not. Gates act at once; a table takes about a tenth
+    of a second, and single lines act at once where the edge can do that.
     """
 
     @property
@@ -59,6 +60,9 @@ class Edge(Protocol):
 
         If not, the next published table has to bring it. What was changed at once is served, and not stored until
         then; a table that was asked for earlier does not take it back. Done already is success.
+
+        Raises:
+            UnroutableError: nobody may have that name.
         """
         ...
 
@@ -83,8 +87,10 @@ class Edge(Protocol):
         """
         ...
 
-    def close_gate(self, label: str) -> None:
-        """Let no new request for ``label`` through, at once. Already closed is success.
+    def close_gate(self, label: str, page: Page | None = None) -> None:
+        """Let no new request for ``label`` through, at once, and have ``page`` answer. Already so is success.
+
+        Without a page it is a name that nobody has.
 
         Raises:
             EdgeUnavailableError: the disk cannot be written.
@@ -93,6 +99,10 @@ class Edge(Protocol):
 
     def open_gates(self) -> set[str]:
         """Return the labels whose gates are open."""
+        ...
+
+    def pages(self) -> dict[str, Page]:
+        """Return what answers at closed gates, by label. It may name labels whose gates are open, too."""
         ...
 
 

@@ -2,12 +2,13 @@
 
 Every reload leaves the old workers behind for as long as their connections last. So the pause between two
 reloads is the set interval, and as much again for each worker that is still draining. Waiting costs little:
-gates open and close routes at once, and nginx asks about lines that its table does not have yet.
+gates open and close routes at once, and nginx asks about lines that its table does not have yet. Where the
+edge changes single lines at once, a table only brings them to disk.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import structlog
@@ -48,7 +49,7 @@ class MapPublisher:
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
-        self._in_flight: Routes | None = None
+        self._in_flight: list[Mapping[str, Upstream | None]] = []
         self._published_at = -_LONGEST_PAUSE_SECONDS
 
     def wake(self) -> None:
@@ -72,15 +73,25 @@ class MapPublisher:
             raise TransientError("the table was not published in time") from error
 
     def leads_elsewhere(self, label: str, upstream: Upstream) -> bool:
-        """Say whether some worker may send ``label`` to another upstream.
+        """Say whether some worker may send ``label`` to another upstream, now or after a loss of power.
 
-        A worker that has no line for it asks, so a missing line leads nowhere wrong.
+        A missing line leads nowhere wrong.
         """
-        if self._edge.served is None:
+        served, stored = self._edge.served, self._edge.stored
+        if served is None or stored is None:
             return True
-        tables = (self._edge.served.routes, self._in_flight or {})
-        lines = [table[label] for table in tables if label in table]
-        return any(isinstance(line, Upstream) and line != upstream for line in lines)
+        lines = (table.get(label) for table in (served.routes, stored.routes, *self._in_flight))
+        return any(line is not None and line != upstream for line in lines)
+
+    async def lead(self, label: str, upstream: Upstream | None) -> None:
+        """Have ``label`` lead to ``upstream`` at once where the edge can, else with the next table."""
+        line = {label: upstream}
+        self._in_flight.append(line)
+        try:
+            await self._edge.lead(label, upstream)
+        finally:
+            self._in_flight.remove(line)
+            self.wake()
 
     async def run(self) -> None:
         """Publish whenever the table or its file differs from what it should be; for ever.
@@ -116,11 +127,11 @@ class MapPublisher:
             self._changed.clear()
             self._urgent.clear()
             waiting, routes = len(self._waiting), self._wanted()
-            self._in_flight = routes
+            self._in_flight.append(routes)
             try:
                 await self._edge.publish(routes)
             finally:
-                self._in_flight = None
+                self._in_flight.remove(routes)
                 self._published_at = asyncio.get_running_loop().time()
             LINES.set(len(routes))
             self._answer(None, first=waiting)
@@ -129,8 +140,10 @@ class MapPublisher:
             self._answer(None)
 
     async def _differs(self) -> bool:
-        served = self._edge.served
-        return served is None or served.routes != self._wanted() or not await self._edge.intact()
+        served, stored, wanted = self._edge.served, self._edge.stored, self._wanted()
+        if served is None or stored is None:
+            return True
+        return served.routes != wanted or stored.routes != wanted or not await self._edge.intact()
 
     async def _turn(self) -> None:
         pause = min(self._interval * (1 + self._edge.draining), _LONGEST_PAUSE_SECONDS)

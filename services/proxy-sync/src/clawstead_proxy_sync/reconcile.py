@@ -154,13 +154,14 @@ class RouteKeeper:
 
     def _keep_unknown(self, observed: Observations) -> None:
         served = self._edge.served.routes if self._edge.served else {}
-        self._table.keep(unknown_lines(observed, served, self._edge.open_gates()))
+        self._table.keep(unknown_lines(observed, served, self._edge.open_gates(), self._edge.pages()))
         if kept := len(self._table.kept):
             log.error("routes that the log does not know go on: have the API resync, then rebuild", routes=kept)
 
     async def _digest(self) -> str:
         intact = await self._edge.intact()
-        return await asyncio.to_thread(digest_of, self._table.routes(), self._edge.open_gates(), intact=intact)
+        gates, pages = self._edge.open_gates(), self._edge.pages()
+        return await asyncio.to_thread(digest_of, self._table.routes(), gates, pages, intact=intact)
 
     async def resync(self) -> None:
         """Catch up with observations whose events never came, and with routes that could not be told.
@@ -201,6 +202,8 @@ class RouteKeeper:
             with tracer.start_as_current_span("route.follow", attributes=attributes):
                 refusal, labels = self._take(observed)
                 # What may no longer be reached first: another may have its upstream now.
+                for label in labels:
+                    self._close_unless_right(label)
                 for label in sorted(labels, key=lambda label: self.upstream(label) is not None):
                     await self._settle(label)
                 await self._facts.tell(self._route_of(observed.data))
@@ -218,13 +221,14 @@ class RouteKeeper:
         return followed is not None and event.sequence is not None and event.sequence <= followed.sequence
 
     def repair_gates(self) -> None:
-        """Make the gates what they should be, whoever changed them."""
-        found = self._edge.open_gates()
+        """Make gates and pages what they should be, whoever changed them."""
+        found, pages, labels = self._edge.open_gates(), self._edge.pages(), set(self._table.labels())
         # While nobody knows what is served, what was opened rightly stays open.
-        unsure, labels = self._edge.served is None, self._table.labels()
+        unsure = self._edge.served is None
         wanted = {label for label in labels if self._may_open(label) or (unsure and label in found & self._open)}
-        for name in found - wanted:
-            self._edge.close_gate(name)
+        mistaken = {name for name in pages.keys() | labels if pages.get(name) is not self._table.page(name)}
+        for name in (found | mistaken) - wanted:
+            self._edge.close_gate(name, self._table.page(name))
         for label in wanted - found:
             self._edge.open_gate(label)
         if found != self._open and self._open:
@@ -244,11 +248,13 @@ class RouteKeeper:
         touched = self._table.put(event.instance_id, claim)
         return refusal, touched | self._table.forget(observation(event).subdomain)
 
-    async def _settle(self, label: str) -> None:
+    def _close_unless_right(self, label: str) -> None:
         if not self._may_open(label):
-            self._edge.close_gate(label)
+            self._edge.close_gate(label, self._table.page(label))
             self._open.discard(label)
-        self._publisher.wake()
+
+    async def _settle(self, label: str) -> None:
+        await self._publisher.lead(label, self._table.line(label))
         claim = self._table.owner(label)
         if claim is None or claim.upstream is None:
             return

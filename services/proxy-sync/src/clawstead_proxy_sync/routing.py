@@ -7,23 +7,24 @@ from collections import defaultdict
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from clawstead_proxy_sync.nginx_map import Closed, Target, Upstream, check_label
+from clawstead_proxy_sync.nginx_map import Page, Upstream, check_label
 from clawstead_shared.events import Observed, Phase
 
 _PAGES = {
-    Phase.STOPPING: Closed.STOPPED,
-    Phase.STOPPED: Closed.STOPPED,
-    Phase.DELETING: Closed.STOPPED,
-    Phase.FAILED: Closed.FAILED,
+    Phase.STOPPING: Page.STOPPED,
+    Phase.STOPPED: Page.STOPPED,
+    Phase.DELETING: Page.STOPPED,
+    Phase.FAILED: Page.FAILED,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one instance wants of its name. ``ready`` says whether requests may reach the target now."""
+    """What one instance wants of its name: where it leads, and whether requests may go there now, or what they see."""
 
     observed: Observed
-    target: Target
+    target: Upstream | None
+    page: Page = Page.STARTING
     ready: bool = False
 
     @property
@@ -34,14 +35,14 @@ class Claim:
     @property
     def upstream(self) -> Upstream | None:
         """Where requests go, None while they may not."""
-        return self.target if self.ready and isinstance(self.target, Upstream) else None
+        return self.target if self.ready else None
 
 
 def claim_of(observed: Observed) -> Claim | None:
     """Return what an instance claims, None when it is gone.
 
-    The line of an instance that is still starting already names its port, so that it is in the table when
-    the instance gets ready.
+    An instance has one port for its whole life, so its line is the same from before its first start to its
+    end, and stopping and starting it change no table.
 
     Raises:
         UnroutableError: its name or address must not reach the table.
@@ -49,24 +50,24 @@ def claim_of(observed: Observed) -> Claim | None:
     if observed.phase is Phase.REMOVED:
         return None
     check_label(observed.subdomain)
-    if page := _PAGES.get(observed.phase):
-        return Claim(observed, page)
+    page = _PAGES.get(observed.phase, Page.STARTING)
     if observed.host is None or observed.port is None:
-        return Claim(observed, Closed.STARTING)
-    return Claim(observed, Upstream(observed.host, observed.port), ready=observed.phase is Phase.RUNNING)
+        return Claim(observed, None, page)
+    return Claim(observed, Upstream(observed.host, observed.port), page, ready=observed.phase is Phase.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A line of an earlier table about a name of which the log knows nothing: the log may have lost it."""
 
-    target: Target
+    target: Upstream
     ready: bool
+    page: Page = Page.STARTING
 
     @property
     def upstream(self) -> Upstream | None:
         """Where requests go, None while they may not."""
-        return self.target if self.ready and isinstance(self.target, Upstream) else None
+        return self.target if self.ready else None
 
 
 class RouteTable:
@@ -120,20 +121,16 @@ class RouteTable:
         """Keep lines of an earlier table, except those whose name or upstream an instance has."""
         taken = {claim.target for claim in self._claims.values()}
         for label, kept in lines.items():
-            upstream = kept.target if isinstance(kept.target, Upstream) else None
-            if label in self._by_label or upstream in taken:
-                continue
-            self._kept[label] = kept
-            if upstream:
-                self._kept_at[upstream] = label
+            if label not in self._by_label and kept.target not in taken:
+                self._kept[label] = kept
+                self._kept_at[kept.target] = label
 
     def forget(self, label: str) -> set[str]:
         """Drop what is kept of a name, now that the log tells of it; return the labels whose route that changes."""
         kept = self._kept.pop(label, None)
         if kept is None:
             return set()
-        if isinstance(kept.target, Upstream):
-            self._kept_at.pop(kept.target, None)
+        self._kept_at.pop(kept.target, None)
         return {label}
 
     def copy(self) -> "RouteTable":
@@ -162,15 +159,26 @@ class RouteTable:
         return found.upstream if found else None
 
     def labels(self) -> list[str]:
-        """Return every label that leads somewhere."""
+        """Return every label that somebody has."""
         return [*self._by_label, *self._kept]
 
-    def routes(self) -> dict[str, Target]:
+    def line(self, label: str) -> Upstream | None:
+        """Return where ``label`` leads, whether or not requests may go there yet."""
+        found = self.owner(label) or self._kept.get(label)
+        return found.target if found else None
+
+    def page(self, label: str) -> Page | None:
+        """Return what visitors of ``label`` see while its gate is closed, None when nobody has that name."""
+        found = self.owner(label) or self._kept.get(label)
+        return found.page if found else None
+
+    def routes(self) -> dict[str, Upstream]:
         """Return the whole table: where each name leads."""
-        claimed = {label: claim.target for label in self._by_label if (claim := self.owner(label))}
+        owners = {label: self.owner(label) for label in self._by_label}
+        claimed = {label: claim.target for label, claim in owners.items() if claim and claim.target}
         return {label: kept.target for label, kept in self._kept.items()} | claimed
 
     def _give_way(self, claim: Claim) -> set[str]:
         # A port that another instance has now must not be reached under a name of long ago.
-        there = self._kept_at.get(claim.target) if isinstance(claim.target, Upstream) else None
+        there = self._kept_at.get(claim.target) if claim.target else None
         return self.forget(claim.label) | (self.forget(there) if there else set())

@@ -13,7 +13,7 @@ from clawstead_proxy_sync.adapters.installed_site import InstalledSite, check_re
 from clawstead_proxy_sync.adapters.layout import Layout
 from clawstead_proxy_sync.adapters.local_ca import LocalAuthority
 from clawstead_proxy_sync.adapters.system_command import reload_command
-from clawstead_proxy_sync.app import nginx_config
+from clawstead_proxy_sync.edge_config import nginx_config
 from clawstead_proxy_sync.errors import EdgeUnavailableError
 from clawstead_proxy_sync.nginx_map import RouteMap
 from clawstead_proxy_sync.settings import Settings

@@ -52,7 +52,7 @@ class NginxDaemon(ProvedDaemon):
         """
         if strays := await quit_strays(self._layout.directory, self._workers):
             log.warning("workers had outlived their nginx", workers=strays)
-        for leftover in (self._layout.socket, self._layout.pid_file):
+        for leftover in (self._layout.socket, self._layout.control_socket, self._layout.pid_file):
             leftover.unlink(missing_ok=True)
         await self._command.start(self._layout.config)
         deadline = time.monotonic() + _FOUND_SECONDS

@@ -3,8 +3,10 @@
     nginx.conf
     nginx/   routes.map, process id, status socket, logs, temporary files
     ready/   gates
+    closed/  what answers at closed ones
     pages/   the edge's own pages
     tls/     certificates
+    control/ socket over which routes change; nobody else may pass
 
 Workers run as another user. They may pass through these folders, but only read pages; keys are the master's.
 """
@@ -13,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clawstead_proxy_sync.adapters.files import make_directory, write_atomically
-from clawstead_proxy_sync.nginx_conf import CANDIDATE_MAP_FILE, MAP_FILE
+from clawstead_proxy_sync.nginx_conf import CANDIDATE_MAP_FILE, CONTROL_SOCKET, MAP_FILE
 
 PASSABLE = 0o711
 """Others may reach what they can name, and list nothing."""
 _READABLE = 0o755
+_PRIVATE = 0o700
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,11 @@ class Layout:
     def ready(self) -> Path:
         """Folder of the gates."""
         return self.directory / "ready"
+
+    @property
+    def closed(self) -> Path:
+        """Folder of what answers at closed gates."""
+        return self.directory / "closed"
 
     @property
     def tls(self) -> Path:
@@ -62,6 +70,11 @@ class Layout:
         return self.directory / "map-check.conf"
 
     @property
+    def lua_check(self) -> Path:
+        """A configuration that only loads modules."""
+        return self.directory / "lua-check.conf"
+
+    @property
     def map(self) -> Path:
         """The table that is in use."""
         return self.directory / MAP_FILE
@@ -82,6 +95,11 @@ class Layout:
         return self.nginx / "status.sock"
 
     @property
+    def control_socket(self) -> Path:
+        """Where routes are changed, if nginx can do that."""
+        return self.directory / CONTROL_SOCKET
+
+    @property
     def error_log(self) -> Path:
         """What nginx complains about."""
         return self.nginx / "error.log"
@@ -97,8 +115,9 @@ class Layout:
         Raises:
             OSError: that is not possible here.
         """
-        for folder in (self.directory, self.nginx, self.nginx / "temp", self.ready):
+        for folder in (self.directory, self.nginx, self.nginx / "temp", self.ready, self.closed):
             make_directory(folder, mode=PASSABLE)
+        make_directory(self.control_socket.parent, mode=_PRIVATE)
         folder = self.directory / "pages"
         make_directory(folder, mode=_READABLE)
         for name, content in pages.items():

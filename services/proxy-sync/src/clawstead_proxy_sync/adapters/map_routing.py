@@ -9,7 +9,7 @@ import asyncio
 
 import structlog
 
-from clawstead_proxy_sync import nginx_conf
+from clawstead_proxy_sync import nginx_conf, nginx_map
 from clawstead_proxy_sync.adapters.routing import Routing
 from clawstead_proxy_sync.adapters.server import Server
 from clawstead_proxy_sync.adapters.status import Serving
@@ -38,6 +38,7 @@ class MapRouting(Routing):
 
     async def lead(self, label: str, upstream: Upstream | None) -> bool:
         """See ``Routing.lead``."""
+        nginx_map.check_label(label)
         return self._served is not None and self._served.routes.get(label) == upstream
 
     async def publish(self, routes: Routes) -> RouteMap:
@@ -73,6 +74,10 @@ class MapRouting(Routing):
     def lost(self) -> None:
         """See ``Routing.lost``."""
         self._served = None
+
+    def deaf(self) -> bool:
+        """See ``Routing.deaf``."""
+        return False
 
     def _serves(self, table: RouteMap) -> None:
         self._generation = max(self._generation, table.generation)

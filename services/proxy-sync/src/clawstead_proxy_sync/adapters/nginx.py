@@ -18,7 +18,7 @@ from clawstead_proxy_sync.adapters.server import Server
 from clawstead_proxy_sync.backoff import Backoff
 from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError, explained
 from clawstead_proxy_sync.nginx_conf import NginxConfig
-from clawstead_proxy_sync.nginx_map import RouteMap, Routes, Upstream
+from clawstead_proxy_sync.nginx_map import Page, RouteMap, Routes, Upstream
 from clawstead_proxy_sync.ports import Report
 
 log = structlog.get_logger()
@@ -33,18 +33,23 @@ class NginxEdge:
     """One nginx. Keeps ``Edge``."""
 
     def __init__(
-        self, server: Server, routing: Routing, config: NginxConfig, pages: dict[str, bytes], *, keep: bool = False
+        self, server: Server, routing: Routing, config: NginxConfig, files: dict[str, bytes], *, keep: bool = False
     ) -> None:
         self._server = server
         self._daemon = server.daemon
         self._layout = server.layout
         self._routing = routing
-        self._pages = pages
+        self._files = files
         self._keep = keep
-        self._gates = Gates(server.layout.ready)
+        self._gates = Gates(server.layout.ready, server.layout.closed)
         self._changing = asyncio.Lock()
         self._up = asyncio.Event()
         self._use(config)
+
+    @property
+    def config(self) -> NginxConfig:
+        """The configuration in use."""
+        return self._config
 
     @property
     def served(self) -> RouteMap | None:
@@ -66,14 +71,18 @@ class NginxEdge:
         with _said_of("open", label):
             self._gates.open(label)
 
-    def close_gate(self, label: str) -> None:
+    def close_gate(self, label: str, page: Page | None = None) -> None:
         """See ``Edge.close_gate``."""
         with _said_of("close", label):
-            self._gates.close(label)
+            self._gates.close(label, page)
 
     def open_gates(self) -> set[str]:
         """See ``Edge.open_gates``."""
         return self._gates.all()
+
+    def pages(self) -> dict[str, Page]:
+        """See ``Edge.pages``."""
+        return self._gates.pages()
 
     async def up(self) -> None:
         """See ``Edge.up``."""
@@ -142,11 +151,11 @@ class NginxEdge:
         async with self._changing:
             if not self._up.is_set():
                 return
-            await asyncio.to_thread(self._layout.prepare, self._pages)
+            await asyncio.to_thread(self._layout.prepare, self._files)
             await self._routing.repair()
             await self._server.config_file.store()
-            if self._daemon.deaf():
-                # Nobody can ask any more what is served, and only a fresh nginx makes another socket.
+            if self._daemon.deaf() or self._routing.deaf():
+                # Nobody can ask any more what is served or change it, and only a fresh nginx makes another socket.
                 log.error("a socket of nginx is gone, so it is started again")
                 await self._daemon.end()
 
@@ -163,7 +172,7 @@ class NginxEdge:
         self._routing.lost()
 
     async def _begin(self) -> None:
-        await asyncio.to_thread(self._layout.prepare, self._pages)
+        await asyncio.to_thread(self._layout.prepare, self._files)
         adopted = self._daemon.find() and await self._adopt()
         if not adopted:
             await self._routing.start()

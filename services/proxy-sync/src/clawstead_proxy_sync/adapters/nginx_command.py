@@ -20,6 +20,14 @@ class NginxCommand:
         self._binary = binary
         self._directory = directory
 
+    async def describe(self) -> str:
+        """Return what the binary says of how it was built.
+
+        Raises:
+            EdgeUnavailableError: nginx is missing or hangs.
+        """
+        return (await self._run("-V"))[1]
+
     async def test(self, config: Path) -> None:
         """Check a configuration and all that it includes.
 
@@ -29,7 +37,7 @@ class NginxCommand:
         """
         code, complaint = await self._run("-t", "-q", "-c", self._relative(config))
         if code:
-            raise EdgeRefusedError(f"nginx refuses the configuration: {complaint}")
+            raise EdgeRefusedError(f"nginx refuses the configuration: {decisive_line(complaint)}")
 
     async def start(self, config: Path) -> None:
         """Start the daemon. Its sockets are open when this returns; its process id may not be written yet.
@@ -39,9 +47,8 @@ class NginxCommand:
         """
         code, complaint = await self._run("-c", self._relative(config))
         if code:
-            raise EdgeUnavailableError(
-                f"nginx does not start: {complaint}{await asyncio.to_thread(_in_the_way, complaint)}"
-            )
+            why = decisive_line(complaint)
+            raise EdgeUnavailableError(f"nginx does not start: {why}{await asyncio.to_thread(_in_the_way, why)}")
 
     def _relative(self, config: Path) -> str:
         return str(config.relative_to(self._directory))
@@ -72,7 +79,7 @@ class NginxCommand:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        return process.returncode or 0, decisive_line(complaint.decode(errors="replace"))
+        return process.returncode or 0, complaint.decode(errors="replace")
 
 
 def _in_the_way(complaint: str) -> str:

@@ -52,6 +52,10 @@ class Routing(ABC):
         """Note that nginx has ended: nobody knows what the next one serves."""
 
     @abstractmethod
+    def deaf(self) -> bool:
+        """Say whether nginx has lost a socket over which routes are changed."""
+
+    @abstractmethod
     def _serves(self, table: RouteMap) -> None:
         """Note what was just seen to be served."""
 

@@ -38,7 +38,7 @@ async def serving(address: StatusAddress) -> Serving:
 
 
 async def _get(address: StatusAddress) -> str:
-    reader, writer = await (_connect(address) if isinstance(address, Path) else asyncio.open_connection(*address))
+    reader, writer = await (connect(address) if isinstance(address, Path) else asyncio.open_connection(*address))
     try:
         writer.write(_REQUEST)
         response = await reader.read()
@@ -47,7 +47,12 @@ async def _get(address: StatusAddress) -> str:
     return response.partition(b"\r\n\r\n")[2].decode(errors="replace")
 
 
-async def _connect(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection to a socket, however deep its folder is.
+
+    Raises:
+        OSError: nobody listens there.
+    """
     # A socket address holds 108 bytes, so a deep folder is reached through its descriptor.
     directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)
     try:
