@@ -192,10 +192,14 @@ class RouteKeeper:
             TransientError: bus or edge did not do their part now.
         """
         lock = self._locks.setdefault(instance_id, asyncio.Lock())
+        at_once = not lock.locked()
         async with lock:
             if hint is not None and self._is_behind(hint):
                 return
-            observed = cast("Event[Observed] | None", await self._events.newest(Topic.OBSERVED, instance_id))
+            if hint is not None and at_once and self._is_newest(hint):
+                observed: Event[Observed] | None = hint
+            else:
+                observed = cast("Event[Observed] | None", await self._events.newest(Topic.OBSERVED, instance_id))
             if observed is None:
                 return
             attributes = {"clawstead.instance": instance_id, "clawstead.phase": observed.data.phase.value}
@@ -219,6 +223,11 @@ class RouteKeeper:
     def _is_behind(self, event: Event[Observed]) -> bool:
         followed = self._followed.get(event.instance_id)
         return followed is not None and event.sequence is not None and event.sequence <= followed.sequence
+
+    def _is_newest(self, event: Event[Observed]) -> bool:
+        # What was the last word when it was handed over, unless the log was read since: then it need not be asked.
+        seen = self._seen.get(event.instance_id)
+        return event.newest and (seen is None or event.sequence is None or seen.sequence <= event.sequence)
 
     def repair_gates(self) -> None:
         """Make gates and pages what they should be, whoever changed them."""

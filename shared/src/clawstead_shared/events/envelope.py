@@ -104,7 +104,10 @@ P_co = TypeVar("P_co", bound=Payload, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Event(Generic[P_co]):
-    """One event. ``sequence`` and ``traceparent`` are known only of events that were read from the stream."""
+    """One event. ``sequence`` and ``traceparent`` are known only of events that were read from the stream.
+
+    ``newest``: when a consumer was handed it, the log held no later event of that consumer's topics.
+    """
 
     type: EventType
     source: str
@@ -114,6 +117,7 @@ class Event(Generic[P_co]):
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
     sequence: int | None = None
     traceparent: str | None = None
+    newest: bool = False
 
     @property
     def topic(self) -> Topic:
@@ -153,7 +157,12 @@ def encode(event: Event[Payload]) -> tuple[dict[str, str], bytes]:
 
 
 def decode(
-    subject: str, headers: Mapping[str, str] | None, body: bytes, *, sequence: int | None = None
+    subject: str,
+    headers: Mapping[str, str] | None,
+    body: bytes,
+    *,
+    sequence: int | None = None,
+    newest: bool = False,
 ) -> Event[Payload]:
     """Read one message of the state stream.
 
@@ -174,6 +183,7 @@ def decode(
             time=datetime.fromisoformat(headers["ce-time"]),
             sequence=sequence,
             traceparent=headers.get("traceparent"),
+            newest=newest,
         )
     except KeyError as missing:
         raise MalformedEventError(f"header {missing} is missing") from missing

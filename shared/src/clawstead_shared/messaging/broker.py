@@ -1,20 +1,14 @@
 """The one way to make a NATS broker. Each argument answers a trap that was measured (bus.md, section 6)."""
 
-import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import structlog
 from faststream.nats import NatsBroker
 from faststream.nats.opentelemetry import NatsTelemetryMiddleware
 from faststream.nats.security import NatsNKey
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js import JetStreamContext
-from nats.js.errors import APIError
 from opentelemetry.trace import get_tracer_provider
 
 from clawstead_shared.credentials import inbox_prefix, read_seed
@@ -22,12 +16,9 @@ from clawstead_shared.settings import BusSettings
 
 log = structlog.get_logger()
 
-Fetch = Callable[..., Awaitable[list[Msg]]]
-
 PING_INTERVAL_SECONDS = 5
 RECONNECT_WAIT_SECONDS = 0.5
 DRAIN_SECONDS = 10
-_NOBODY_ANSWERS_SECONDS = 0.25
 
 OnError = Callable[[Exception], None]
 
@@ -74,29 +65,6 @@ def disarm_error_callback(broker: NatsBroker, on_error: OnError) -> None:
 
     callback: Callable[[Exception], Awaitable[None]] = report
     broker.connection._error_cb = callback
-
-
-def pause_when_nobody_answers(broker: NatsBroker) -> None:
-    """Make pulls of a consumer that is not there wait a moment: FastStream asks again at once, for ever.
-
-    Whoever declares the bus makes the consumer anew, and the pulls go on. Call after the broker's start.
-    """
-    for subscriber in broker.subscribers:
-        subscription = getattr(subscriber, "subscription", None)
-        if isinstance(subscription, JetStreamContext.PullSubscription):
-            subscription.fetch = _patient(subscription.fetch)  # type: ignore[assignment]
-
-
-def _patient(fetch: Fetch) -> Fetch:
-    async def patient(*arguments: Any, **options: Any) -> list[Msg]:
-        try:
-            return await fetch(*arguments, **options)
-        except APIError as error:
-            log.debug("nothing to pull from", error=str(error))
-            await asyncio.sleep(_NOBODY_ANSWERS_SECONDS)
-            raise NatsTimeoutError from error
-
-    return patient
 
 
 def exit_at_once() -> None:

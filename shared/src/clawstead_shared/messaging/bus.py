@@ -7,8 +7,7 @@ from datetime import timedelta
 
 import nats.js.errors
 import structlog
-from faststream import AckPolicy
-from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -19,35 +18,25 @@ from clawstead_shared.control import Verb
 from clawstead_shared.credentials import inbox_prefix, is_refusal
 from clawstead_shared.errors import StreamsMissingError, TransientError
 from clawstead_shared.events import Event, MalformedEventError, Payload, decode, encode
-from clawstead_shared.messaging.broker import (
-    disarm_error_callback,
-    exit_at_once,
-    make_broker,
-    pause_when_nobody_answers,
-)
+from clawstead_shared.ids import new_event_id
+from clawstead_shared.messaging.broker import DRAIN_SECONDS, disarm_error_callback, exit_at_once, make_broker
 from clawstead_shared.messaging.control import Control
 from clawstead_shared.messaging.delivery import Delivery, Handler
 from clawstead_shared.messaging.faults import connected_once, translated
 from clawstead_shared.messaging.log import Log
+from clawstead_shared.messaging.pull import Pull
 from clawstead_shared.messaging.replay import Batch, Plan, Replay, Replayed
 from clawstead_shared.settings import BusSettings
 from clawstead_shared.streams import STATE_STREAM, Consumer
-from clawstead_shared.subjects import ROOT, Topic, all_of, subject_of
+from clawstead_shared.subjects import Topic, all_of, subject_of
 
 __all__ = ["Bus", "Handler"]
 
 log = structlog.get_logger()
 
-_PULL_SECONDS = 1
-"""After a server restart a consumer is deaf for the rest of its pull, so pulls are short (bus.md, section 3)."""
 _CONNECT_RETRY_SECONDS = 1.0
 _UNREACHABLE = "NATS is not reachable"
 _REFUSED = "NATS refuses these credentials"
-
-
-async def _raw_body(message: NatsMessage) -> bytes:
-    # FastStream's own decoder would fail on a malformed body before our handler could set it aside.
-    return message.body
 
 
 class Bus:
@@ -66,6 +55,7 @@ class Bus:
         self._on_problem: Callable[[str], None] | None = None
         self.broker: NatsBroker = make_broker(service, settings, on_closed=self._on_closed, on_error=self._on_error)
         self._consumers: list[Consumer] = []
+        self._pulls: list[Pull] = []
         self.log = Log(lambda: self.client)
         """The whole history."""
         self.control = Control(service)
@@ -133,7 +123,8 @@ class Bus:
         """
         await self.require_streams()
         await self.broker.start()
-        pause_when_nobody_answers(self.broker)
+        for pull in self._pulls:
+            await pull.start(self.client, f"{inbox_prefix(self._service)}.{new_event_id()}")
         await self.control.start(self.client)
 
     async def require_streams(self) -> None:
@@ -155,6 +146,7 @@ class Bus:
         """Stop pulling, let running handlers finish within their grace, flush and disconnect."""
         self._closing = True
         self.control.stop()
+        await asyncio.gather(*(pull.stop(DRAIN_SECONDS) for pull in self._pulls))
         with contextlib.suppress(NatsError, OSError, TimeoutError):
             await self.broker.stop()
 
@@ -174,35 +166,12 @@ class Bus:
         replay = Replay(self.log, Replayed(consumer, handlers, plan, batch))
         self.control.answer(Verb.REPLAY, replay.replay)
         self.control.answer(Verb.REDRIVE, replay.redrive)
-        deliver = Delivery(consumer, handlers, lambda: self.jetstream)
-
-        async def on_message(message: NatsMessage) -> None:
-            await deliver(message)
-
-        self._subscribe(consumer, on_message)
+        self._pulls.append(Pull(consumer, Delivery(consumer, handlers, lambda: self.jetstream)))
 
     def consume_raw(self, consumer: Consumer, handler: Callable[[Msg], Awaitable[None]]) -> None:
         """Bind ``handler`` to a durable consumer of what are no events; it acknowledges. Call before ``start``."""
         self._consumers.append(consumer)
-
-        async def on_message(message: NatsMessage) -> None:
-            await handler(message.raw_message)
-
-        self._subscribe(consumer, on_message)
-
-    def _subscribe(self, consumer: Consumer, on_message: Callable[[NatsMessage], Awaitable[None]]) -> None:
-        self.broker.subscriber(
-            f"{ROOT}.>",  # only a name here: the declared consumer's filters decide
-            stream=JStream(consumer.stream, declare=False),
-            durable=consumer.durable,
-            # batch_size > 1 would run handlers in parallel and hold messages that ack_wait already counts.
-            pull_sub=PullSub(batch_size=1, timeout=_PULL_SECONDS),
-            max_workers=consumer.concurrency,
-            ack_policy=AckPolicy.MANUAL,
-            decoder=_raw_body,
-            inbox_prefix=f"{inbox_prefix(self._service)}.".encode(),
-            title=consumer.durable,
-        )(on_message)
+        self._pulls.append(Pull(consumer, handler))
 
     async def publish(self, event: Event[Payload], timeout: timedelta = timedelta(seconds=5)) -> int:
         """See ``EventSink.publish``."""

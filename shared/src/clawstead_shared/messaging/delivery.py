@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from faststream.nats import NatsMessage
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from prometheus_client import Counter, Histogram
 
@@ -52,13 +52,12 @@ class Delivery:
         self._handlers = handlers
         self._jetstream = jetstream
 
-    async def __call__(self, message: NatsMessage) -> None:
+    async def __call__(self, message: Msg) -> None:
         """Bring one message to its verdict. Never raises for what the message or its handler did."""
-        raw = message.raw_message
-        delivered = raw.metadata.num_delivered
-        with structlog.contextvars.bound_contextvars(subject=raw.subject, delivery=delivered):
+        delivered = message.metadata.num_delivered
+        with structlog.contextvars.bound_contextvars(subject=message.subject, delivery=delivered):
             try:
-                event = decode(raw.subject, raw.headers, raw.data, sequence=raw.metadata.sequence.stream)
+                event = read(message)
                 if delivered == 1:
                     age = datetime.now(UTC) - event.time
                     LATENCY.labels(self._consumer.durable).observe(max(age.total_seconds(), 0))
@@ -71,53 +70,64 @@ class Delivery:
                 log.exception("handler failed")
                 await self._retry(message, repr(error), None)
             else:
-                await raw.ack()
+                await message.ack()
                 MESSAGES.labels(self._consumer.durable, "ack").inc()
 
-    async def _handle(self, message: NatsMessage, event: Event[Any]) -> None:
+    async def _handle(self, message: Msg, event: Event[Any]) -> None:
         with structlog.contextvars.bound_contextvars(instance_id=event.instance_id, event_id=event.id):
             started = time.perf_counter()
             async with in_progress(message, every=self._consumer.ack_wait / 3):
                 await self._handlers[event.topic](event)
             HANDLING.labels(self._consumer.durable).observe(time.perf_counter() - started)
 
-    async def _retry(self, message: NatsMessage, error: str, retry_after: timedelta | None) -> None:
-        delivered = message.raw_message.metadata.num_delivered
+    async def _retry(self, message: Msg, error: str, retry_after: timedelta | None) -> None:
+        delivered = message.metadata.num_delivered
         if delivered >= self._consumer.max_deliver:
             await self._give_up(message, error, kind="DeliveriesExhausted")
             return
         delays = self._consumer.retry_delays
         delay = retry_after or delays[min(delivered, len(delays)) - 1]
         log.warning("message will be retried", error=error, delay_seconds=delay.total_seconds())
-        await message.raw_message.nak(delay=delay.total_seconds())
+        await message.nak(delay=delay.total_seconds())
         MESSAGES.labels(self._consumer.durable, "retry").inc()
 
-    async def _give_up(self, message: NatsMessage, error: str, *, kind: str) -> None:
-        raw = message.raw_message
-        sequence = raw.metadata.sequence.stream
+    async def _give_up(self, message: Msg, error: str, *, kind: str) -> None:
+        sequence = message.metadata.sequence.stream
         letter = DeadLetter(
             consumer=self._consumer.durable,
             sequence=sequence,
-            subject=raw.subject,
-            headers=raw.headers or {},
-            body=raw.data,
+            subject=message.subject,
+            headers=message.headers or {},
+            body=message.data,
             kind=kind,
             reason=error,
         )
         await set_aside(self._jetstream(), letter)
-        await raw.term()
+        await message.term()
         log.error("message set aside as dead letter", error=error, kind=kind, sequence=sequence)
         MESSAGES.labels(self._consumer.durable, "dead_letter").inc()
 
 
+def read(message: Msg) -> Event[Any]:
+    """Read a message that was delivered.
+
+    Raises:
+        MalformedEventError: it is no event.
+    """
+    told = message.metadata
+    # What was delivered before may have been followed by others that were delivered, too.
+    newest = told.num_delivered == 1 and told.num_pending == 0
+    return decode(message.subject, message.headers, message.data, sequence=told.sequence.stream, newest=newest)
+
+
 @contextlib.asynccontextmanager
-async def in_progress(message: NatsMessage, *, every: timedelta) -> AsyncIterator[None]:
+async def in_progress(message: Msg, *, every: timedelta) -> AsyncIterator[None]:
     """Keep the server from redelivering ``message`` while the block runs, however long it takes."""
 
     async def beat() -> None:
         while True:
             await asyncio.sleep(every.total_seconds())
-            await message.raw_message.in_progress()
+            await message.in_progress()
 
     heart = asyncio.create_task(beat(), name="in-progress")
     try:
