@@ -157,10 +157,8 @@ async def test_routes_are_served_by_the_machines_nginx_while_it_and_proxy_sync_c
     assert await answers(other_port)
     assert not (process.directory / "nginx.conf").exists(), "proxy-sync writes no configuration here"
     installed = machine.path(SITE).read_text()
-    machine.run("nginx", "-s", "quit")
-    await wait_until(lambda: says(process, "type `sudo systemctl start nginx`"))
     machine.path(SITE).unlink()
-    machine.run("nginx")
+    machine.run("nginx", "-s", "reload")
     await wait_until(lambda: says(process, "does not serve Clawstead's site: type `sudo env CLAWSTEAD_DATA_DIR="))
     machine.run("nginx", "-s", "quit")
     machine.path(SITE).write_text(installed)

@@ -62,6 +62,12 @@ class SystemDaemon(ProvedDaemon):
             raise EdgeUnavailableError(f"the machine's nginx does not serve Clawstead's site: type `{self._install}`")
         await self.reload(wanted)
 
+    async def serving(self) -> Serving:
+        """See ``Daemon.serving``."""
+        found = await super().serving()
+        self._revision = self._revision or found.revision
+        return found
+
     async def end(self) -> None:
         """See ``Daemon.end``: it serves others, too."""
 
@@ -77,7 +83,6 @@ class SystemDaemon(ProvedDaemon):
         return False
 
     def _judge(self, found: Serving, wanted: Serving) -> None:
-        self._revision = found.revision
         if found.revision == wanted.revision:
             self._doubt = None
             return
@@ -98,9 +103,8 @@ class SystemDaemon(ProvedDaemon):
         if self._revision is None:
             return None
         with contextlib.suppress(EdgeUnavailableError):
-            if (await self.serving()).revision != self._revision:
-                return "the machine's nginx has loaded another site file"
-            return None
+            another = (await self.serving()).revision != self._revision
+            return "the machine's nginx has loaded another site file" if another else None
         # While it reloads a worker may end with our question: only a port that nobody listens on is a lost site.
         return None if await self._has_site() else "the machine's nginx no longer serves Clawstead's site"
 
