@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from clawstead_cli.adapters.machine_nginx import SITE_FILE
 from tests.integration.cli.installation import Installation
 
 
@@ -45,6 +46,14 @@ def test_a_public_certificate_without_certbot_says_how_to_install_it(installatio
     result = installation.run("up", "--detach", **changes)
     assert result.returncode == 3
     assert "scripts/setup.sh --certbot" in result.stderr
+    assert installation.processes() == []
+
+
+@pytest.mark.skipif(SITE_FILE.exists(), reason="this machine's nginx has the edge already")
+def test_an_edge_that_is_not_in_the_machines_nginx_says_how_it_gets_there(installation: Installation) -> None:
+    result = installation.run("up", "--detach", CLAWSTEAD_EDGE_MODE="system")
+    assert result.returncode == 3
+    assert "clawstead edge install" in result.stderr
     assert installation.processes() == []
 
 
