@@ -4,7 +4,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -73,3 +74,16 @@ class ServiceSettings(BusSettings, LogSettings):
     """Root of all state; each service writes only its own folder below."""
     bind_host: str = "127.0.0.1"
     """Address on which the service's own HTTP port listens."""
+
+
+def complaint(error: ValidationError) -> str:
+    """Return in one line what is wrong with settings, by their names in the environment, and never what they are."""
+    return "; ".join(_complaint(each) for each in error.errors(include_input=False, include_context=False))
+
+
+def _complaint(error: ErrorDetails) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:  # what several settings are together
+        return message
+    name = "_".join(map(str, error["loc"]))
+    return f"{name if name.isupper() else f'CLAWSTEAD_{name.upper()}'}: {message}"

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from clawstead_proxy_sync.certificates.order import Source
 from clawstead_proxy_sync.settings import Settings
+from clawstead_shared.settings import complaint
 
 PUBLIC = {"CLAWSTEAD_DOMAIN": "claw.example.org", "CLAWSTEAD_CERTIFICATES": "cloudflare"}
 
@@ -78,3 +79,14 @@ def test_an_authority_of_ones_own_vouches_for_any_name(settings: Any) -> None:
     own = {"CLAWSTEAD_DOMAIN": "claw.lan", "CLAWSTEAD_ACME_DIRECTORY": "https://ca.lan/dir"}
     given = settings(**{**PUBLIC, **own}, CLOUDFLARE_API_TOKEN="t", CLAWSTEAD_ACME_PROPAGATION="90")
     assert (given.order(Path("/")).authority, given.order(Path("/")).propagation_seconds) == ("https://ca.lan/dir", 90)
+
+
+def test_a_refusal_names_the_settings_as_the_environment_does(settings: Any) -> None:
+    with pytest.raises(ValidationError) as refused:
+        settings(**PUBLIC, CLOUDFLARE_API_TOKEN="t", CLAWSTEAD_ACME_PROFILE="-", CLAWSTEAD_HTTP_PORT="canary")
+    lines = complaint(refused.value).split("; ")
+    assert [line.partition(":")[0] for line in lines] == ["CLAWSTEAD_ACME_PROFILE", "CLAWSTEAD_HTTP_PORT"]
+    assert "canary" not in complaint(refused.value)
+    with pytest.raises(ValidationError) as refused:
+        settings(CLAWSTEAD_ACME_PROFILE="", CLAWSTEAD_HTTP_PORT="80", CLAWSTEAD_CERTIFICATES="manual")
+    assert complaint(refused.value) == "CLAWSTEAD_CERTIFICATES=manual needs CLAWSTEAD_ACME_AUTH_HOOK"

@@ -15,6 +15,7 @@ from clawstead_api.errors import DatabaseUnavailableError
 from clawstead_api.plans import PlansFileError, load_plans
 from clawstead_api.settings import Settings
 from clawstead_shared.service import serve
+from clawstead_shared.settings import complaint
 
 
 def main() -> None:
@@ -30,8 +31,7 @@ def main() -> None:
             case _:
                 _serve(settings)
     except ValidationError as error:
-        names = (f"CLAWSTEAD_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors())
-        _fail("; ".join(names))
+        _fail(complaint(error))
     except (DatabaseUnavailableError, schema.SchemaOutdatedError, PlansFileError, OSError) as error:
         _fail(f"{error} ({error.reason})" if isinstance(error, DatabaseUnavailableError) else str(error))
 

@@ -178,26 +178,30 @@ class Certbot:
     async def _run(self, *line: str, **extra: str) -> tuple[int, str]:
         # ``timeout`` leads its own group and ends it as a whole: certbot with its hooks.
         limited = ("timeout", f"--kill-after={_GRACE_SECONDS}", f"{self._deadline}", *line)
+        # Into a file of this run: a pipe would break when we die, and certbot with it, in the middle of storing.
+        said = self._folder / "output"
+        said.unlink(missing_ok=True)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *limited,
-                cwd=self._folder,
-                env={**environment(self._order, os.environ, self._folder), **extra},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-            )
+            with said.open("xb") as output:
+                process = await asyncio.create_subprocess_exec(
+                    *limited,
+                    cwd=self._folder,
+                    env={**environment(self._order, os.environ, self._folder), **extra},
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=asyncio.subprocess.STDOUT,
+                    start_new_session=True,
+                )
         except FileNotFoundError as error:
             raise CertificateError(Reason.CERTBOT_MISSING, f"certbot cannot be run: {error}") from error
         try:
             async with asyncio.timeout(self._deadline + 2 * _GRACE_SECONDS):
-                output = await _tail(process.stdout)
-                return await process.wait(), output
+                code = await process.wait()
         except TimeoutError:
-            return _TIMED_OUT, ""
+            code = _TIMED_OUT
         finally:
             await _end(process)
+        return code, await asyncio.to_thread(_tail, said)
 
 
 def _joined(lineage: Path) -> bytes | None:
@@ -212,11 +216,10 @@ def _content(path: Path) -> bytes | None:
         return None
 
 
-async def _tail(stream: asyncio.StreamReader | None) -> str:
-    kept = b""
-    while stream and (some := await stream.read(65536)):
-        kept = (kept + some)[-_OUTPUT_BYTES:]
-    return kept.decode(errors="replace")
+def _tail(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _OUTPUT_BYTES))
+        return file.read().decode(errors="replace")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -14,7 +14,7 @@ class TlsVisitor:
         self._host = host
         self._port = port
         self._domain = domain
-        self._tls = ssl.create_default_context()
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         # Which certificate is shown is the question; whether to trust it is for those who know its authority.
         self._tls.check_hostname = False
         self._tls.verify_mode = ssl.CERT_NONE
