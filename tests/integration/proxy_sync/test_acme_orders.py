@@ -76,6 +76,8 @@ async def test_a_certificate_is_got_once_kept_and_gone_through_without_a_change(
     assert (got.key.stat().st_mode & 0o777, order.gate.orders) == (0o600, 1)
     assert len(order.account.created) == 2, "two values under one name: the domain's and the wildcard's"
     assert order.account.records == {}, "and both were taken back"
+    files = [path for path in order.directory.rglob("*") if path.is_file()]
+    assert [path.name for path in files if TOKEN in path.read_text(errors="replace")] == ["cloudflare.ini"]
     await source.obtain()
     await source.obtain(issue=True)
     assert (await source.current(), order.gate.orders) == (got, 1), "it is not due"

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from clawstead_cli import preflight
 from clawstead_cli.adapters.edge import Served
-from clawstead_cli.certificate_text import certificate_table, is_late, problems
+from clawstead_cli.certificate_text import certificate_lines, is_late, problems
 from clawstead_cli.doctor.facts import FileFact, Severity
 from clawstead_cli.doctor.judge import judge
 from clawstead_cli.errors import CommandError, MissingError, UsageError
@@ -47,10 +46,7 @@ def ending_in(left: timedelta, life: timedelta = timedelta(days=90)) -> Certific
 
 
 def shown(report: CertificateReport) -> str:
-    console = Console(width=200, force_terminal=False)
-    with console.capture() as captured:
-        console.print(certificate_table(report, NOW))
-    return captured.get()
+    return "\n".join(line.plain for line in certificate_lines(report, NOW))
 
 
 def test_everything_that_is_known_is_shown() -> None:
@@ -69,6 +65,7 @@ def test_a_failure_is_shown_with_what_to_do_and_without_control_characters() -> 
 
 def test_without_a_certificate_the_source_is_shown_all_the_same() -> None:
     assert "own authority" in shown(CertificateReport(source="local"))
+    assert "until one comes by rfc2136" in shown(CertificateReport(source="rfc2136"))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from rich.table import Table
 from rich.text import Text
 
 from clawstead_cli.durations import duration
@@ -14,6 +13,7 @@ LOCAL = "local"
 
 _PRODUCTION_URL = "https://acme-v02.api.letsencrypt.org/directory"
 _STAGING_URL = "https://acme-staging-v02.api.letsencrypt.org/directory"
+_NAME_WIDTH = 12
 _LATE = timedelta(days=21)
 _LATE_SHARE = 1 / 4
 """Of a certificate's life: short ones are renewed when a third is left, and must not alarm before they are."""
@@ -56,13 +56,10 @@ def _problems(report: CertificateReport, now: datetime) -> Iterator[str]:
         yield f"the last attempt failed: {report.failure.reason}"
 
 
-def certificate_table(report: CertificateReport, now: datetime) -> Table:
+def certificate_lines(report: CertificateReport, now: datetime) -> Iterator[Text]:
     """Return everything that is known."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
     for name, said in _rows(report, now):
-        table.add_row(name, said)
-    return table
+        yield Text.assemble((f"{name:<{_NAME_WIDTH}}", "bold"), said)
 
 
 def _rows(report: CertificateReport, now: datetime) -> Iterator[tuple[str, Text]]:
@@ -92,7 +89,8 @@ def _failure_rows(failure: CertificateFailure, now: datetime) -> Iterator[tuple[
 
 def _source(report: CertificateReport) -> str:
     if report.authority is None:
-        return "the installation's own authority: who visits must trust its ca.pem"
+        own = "the installation's own authority, whose ca.pem visitors must trust"
+        return own if report.source == LOCAL else f"{own}, until one comes by {report.source}"
     known = {_PRODUCTION_URL: "Let's Encrypt", _STAGING_URL: "Let's Encrypt's staging: no browser trusts it"}
     return f"{report.source}, {known.get(report.authority, report.authority)}"
 

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from clawstead_cli.certificate_text import certificate_table, problems, time_left
+from clawstead_cli.certificate_text import certificate_lines, problems, time_left
 from clawstead_cli.certificates import ask_for_certificate
 from clawstead_cli.commands.options import AsJson, DataDir
-from clawstead_cli.console import print_json, print_table, stderr, stdout
+from clawstead_cli.console import print_json, stderr, stdout
 from clawstead_cli.errors import ExitCode
 from clawstead_cli.settings import Settings
 from clawstead_shared.control import CertificateReport, CertificateRequest
@@ -89,7 +89,8 @@ def _run(request: CertificateRequest, waiting: str, *, as_json: bool, timeout: f
 def _print(request: CertificateRequest, report: CertificateReport, now: datetime, wrong: list[str]) -> None:
     if request.action != "status" and not report.failure:
         stdout.print(Text(_outcome(request, report), "green"))
-    print_table(certificate_table(report, now))
+    for line in certificate_lines(report, now):
+        stdout.print(line)
     for problem in wrong:
         stderr.print(Text.assemble(("wrong: ", "bold red"), problem))
 
