@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func
 from sqlmodel import select
 
+from clawstead_api.app import build_http
 from clawstead_api.tables import IdempotencyKey, Instance, Outbox, Secret
 from tests.support.api import TOKEN, Api
 
@@ -242,3 +243,22 @@ async def test_unknown_routes_and_methods_are_problems_too(client: httpx.AsyncCl
 async def test_an_odd_request_id_is_replaced(client: httpx.AsyncClient) -> None:
     response = await client.get("/plans", headers={"X-Request-ID": "a b; drop table"})
     assert response.headers["X-Request-ID"] != "a b; drop table"
+
+
+async def test_an_address_that_sends_too_many_wrong_tokens_is_held_up_and_its_neighbours_are_not(api: Api) -> None:
+    app = build_http(api.desk, api.feed, failed_tokens_per_minute=2)
+
+    async def status(token: str, client: str) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": client}
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api/api/v1", headers=headers) as http:
+            return await http.get("/plans")
+
+    assert (await status(TOKEN, "203.0.113.2")).status_code == 200
+    assert [(await status(f"wrong-{number}", "203.0.113.1")).status_code for number in range(4)] == [401, 401, 401, 429]
+    refused = await status("wrong", "203.0.113.1")
+    problem = assert_problem(refused, 429)
+    assert problem["type"] == "urn:clawstead:problem:too-many-failures"
+    assert 0 < int(refused.headers["Retry-After"]) <= 30
+    assert (await status("wrong", "203.0.113.2")).status_code == 401
+    assert (await status(TOKEN, "203.0.113.1")).status_code == 200, "a token that is known to be somebody's"

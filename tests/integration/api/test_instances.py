@@ -1,6 +1,6 @@
 """Creating, showing, listing and changing instances, on both databases."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import jwt
@@ -117,6 +117,47 @@ async def test_a_subdomain_is_unique_among_the_living(api: Api, client: httpx.As
     await client.delete(f"/instances/{instance_id}")
     assert (await client.post("/instances", json={**CREATE, "subdomain": "ada"})).status_code == 409
     await api.observe(instance_id, Phase.REMOVED, generation=2, host=None, port=None)
+    await created(client, subdomain="ada")
+
+
+async def test_a_deleted_instances_subdomain_is_free_once_nobody_is_sent_there(
+    api: Api, client: httpx.AsyncClient
+) -> None:
+    def route(generation: int, *, active: bool) -> BusEvent[Route]:
+        data = Route(
+            instance_id=instance_id,
+            generation=generation,
+            hostname="ada.claw.localhost",
+            active=active,
+            map_generation=1,
+        )
+        return BusEvent(EventType.ROUTE_CHANGED, "proxy-sync", data)
+
+    instance_id = str((await created(client, subdomain="ada"))["id"])
+    await api.report(route(1, active=True))
+    await client.delete(f"/instances/{instance_id}")
+    await api.observe(instance_id, Phase.REMOVED, generation=2, host=None, port=None)
+    clash = await client.post("/instances", json={**CREATE, "subdomain": "ada"})
+    assert clash.status_code == 409
+    assert clash.json()["type"] == "urn:clawstead:problem:subdomain-taken"
+    assert "still has this subdomain" in clash.json()["errors"][0]["detail"]
+    await created(client, subdomain="eve")
+    await api.report(route(2, active=False))
+    await created(client, subdomain="ada")
+
+
+async def test_a_word_of_the_edge_that_was_lost_does_not_keep_a_subdomain_for_ever(
+    api: Api, client: httpx.AsyncClient
+) -> None:
+    instance_id = str((await created(client, subdomain="ada"))["id"])
+    data = Route(instance_id=instance_id, generation=1, hostname="ada.claw.localhost", active=True, map_generation=1)
+    await api.report(BusEvent(EventType.ROUTE_CHANGED, "proxy-sync", data))
+    await client.delete(f"/instances/{instance_id}")
+    await api.observe(instance_id, Phase.REMOVED, generation=2, host=None, port=None)
+    async with api.database.write() as session:
+        instance = await session.get_one(Instance, instance_id)
+        assert instance.removed_at
+        instance.removed_at -= timedelta(days=2)
     await created(client, subdomain="ada")
 
 

@@ -94,13 +94,20 @@ async def test_the_trace_of_a_client_reaches_the_event(
     process.start()
     await wait_until(process.ready, timeout=30)
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
-    headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    headers = {
+        "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01",
+        "X-Request-ID": "from-the-edge",
+        "X-Forwarded-For": "203.0.113.9",
+    }
     instance_id = (await client.post("/instances", json=BODY, headers=headers)).json()["id"]
     await wait_until(lambda: generations(bus, instance_id))
     newest = await bus.newest(Topic.DESIRED, instance_id)
     assert newest is not None
     assert trace_id in str(newest.traceparent)
-    assert f'"trace_id": "{trace_id}"' in (process.directory / "log").read_text()
+    log = (process.directory / "log").read_text()
+    line = next(line for line in log.splitlines() if '"event": "request"' in line and '"method": "POST"' in line)
+    said = json.loads(line)
+    assert (said["trace_id"], said["request_id"], said["client"]) == (trace_id, "from-the-edge", "203.0.113.9")
 
 
 @pytest.mark.usefixtures("provisioner")

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from clawstead_api.errors import InvalidRequestError
 from clawstead_api.plans import load_plans
 from clawstead_api.requests import ChangeInstance, CreateInstance, Setup, check_change, check_new
+from clawstead_proxy_sync.nginx_map import RESERVED_LABELS
 from clawstead_shared.events import Channel, Provider
 from clawstead_shared.ids import new_instance_id
 
@@ -53,6 +54,27 @@ def test_any_accepted_subdomain_is_a_plain_dns_label(text: str) -> None:
     assert label.isascii()
     assert set(label) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
     assert label[0] != "-" != label[-1]
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        *RESERVED_LABELS,
+        "www",
+        "mail",
+        "api",
+        "admin",
+        "autodiscover",
+        "wpad",
+        "clawstead",
+        "openclaw",
+        "terminal",
+        "ws",
+    ],
+)
+def test_names_of_the_platform_and_words_of_its_edge_are_reserved(label: str) -> None:
+    with pytest.raises(ValidationError, match="reserved"):
+        request(subdomain=label)
 
 
 def test_a_subdomain_may_not_pass_for_another_instance() -> None:

@@ -96,6 +96,8 @@ class FakeClient:
     """A client in the test's hands."""
 
     remote = "203.0.113.9"
+    request_id = "request-1"
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
     def __init__(self, *frames: str | bytes | dict[str, Any]) -> None:
         self.sent: list[str | bytes] = []

@@ -7,11 +7,15 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from clawstead_shared.events import EventType, Phase, Terminal
 from clawstead_shared.ids import new_instance_id
 from clawstead_shared.subjects import Topic
 from clawstead_shared.tickets import Purpose
+from clawstead_terminal import gateway
 from clawstead_terminal.custody import Custody
 from clawstead_terminal.gateway import Gateway, Rules
 from clawstead_terminal.pump import Patience
@@ -277,3 +281,19 @@ async def test_no_dashboard_link_is_said_so_and_the_command_is_ended(stage: Stag
     await stage.gateway.dashboard(client)
     assert client.controls[-1]["code"] == "no_dashboard_link"
     assert len(stage.containers.reaped) == 1
+
+
+async def test_the_span_of_an_opening_continues_the_clients_trace_and_names_its_request(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    monkeypatch.setattr(gateway, "tracer", provider.get_tracer("test"))
+    async with stage.session() as (client, _):
+        span = spans.get_finished_spans()[0]
+    assert span.context
+    assert f"{span.context.trace_id:032x}" == client.traceparent.split("-")[1]
+    assert span.attributes
+    assert span.attributes["http.request.header.x-request-id"] == (client.request_id,)
+    assert span.attributes["client.address"] == client.remote

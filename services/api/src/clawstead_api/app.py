@@ -22,6 +22,7 @@ from clawstead_api.adapters.nats_log import NatsLog
 from clawstead_api.adapters.terminal_logs import TerminalLogs
 from clawstead_api.admission import Capacity
 from clawstead_api.auth import Principal, authenticate
+from clawstead_api.brake import Brake
 from clawstead_api.database import Database
 from clawstead_api.desk import Desk
 from clawstead_api.errors import ApiError, DatabaseUnavailableError
@@ -81,7 +82,12 @@ async def run(service: Service, settings: Settings) -> None:
         wake=relay.wake,
     )
     # Before the first await: the port opens right after it, and must not answer 404 for a moment.
-    service.http = build_http(desk, feed, admin_routes(NAME, service.readiness))
+    service.http = build_http(
+        desk,
+        feed,
+        admin_routes(NAME, service.readiness),
+        failed_tokens_per_minute=settings.failed_tokens_per_minute,
+    )
     service.before_stop(feed.close)
     projector = Projector(database, service.bus, archive, feed, wake=relay.wake)
     tokens = TokenCopies(database, desk.vault, buckets)
@@ -124,7 +130,9 @@ async def come_up(watch: LogWatch, tokens: TokenCopies, recovery: Recovery, proj
             return
 
 
-def build_http(desk: Desk | None, feed: Feed | None, admin: Sequence[BaseRoute] = ()) -> FastAPI:
+def build_http(
+    desk: Desk | None, feed: Feed | None, admin: Sequence[BaseRoute] = (), *, failed_tokens_per_minute: int = 0
+) -> FastAPI:
     """Return the HTTP application; without a desk it can only be described, not called."""
     app = FastAPI(
         title="Clawstead",
@@ -151,7 +159,7 @@ def build_http(desk: Desk | None, feed: Feed | None, admin: Sequence[BaseRoute] 
         return await authenticate(app.state.desk.database, token)
 
     app.add_middleware(BodyLimit)
-    app.add_middleware(Authentication, authenticate=recognise)
+    app.add_middleware(Authentication, authenticate=recognise, brake=Brake(failed_tokens_per_minute))
     app.add_middleware(RequestContext)
     describe = app.openapi
 

@@ -12,6 +12,7 @@ ApiError
 ├── BodyTooLargeError          413
 ├── IdempotencyKeyReusedError  422
 ├── HostFullError              429  worth a retry, once others are stopped or deleted
+├── TooManyFailuresError       429  worth a retry with a token that is ours
 └── UnavailableError           503  worth a retry
     ├── DatabaseUnavailableError
     ├── SealingKeyUnknownError
@@ -102,14 +103,16 @@ class InstanceNotFoundError(ApiError):
 
 
 class SubdomainTakenError(ApiError):
-    """Another living instance has the subdomain."""
+    """Another instance has the subdomain, or had it and visitors would still be sent there."""
 
     slug = "subdomain-taken"
     status = HTTPStatus.CONFLICT
     title = "The subdomain is taken"
 
-    def __init__(self) -> None:
+    def __init__(self, *, leaving: bool) -> None:
         detail = "another instance has this subdomain"
+        if leaving:
+            detail = "a deleted instance's route still has this subdomain; try again in a moment"
         super().__init__(detail, errors=(FieldError("subdomain", detail),))
 
 
@@ -163,6 +166,23 @@ class HostFullError(ApiError):
     def headers(self) -> dict[str, str]:
         """When to try again: room comes as fast as owners stop and delete, so not at once."""
         return {"Retry-After": "30"}
+
+
+class TooManyFailuresError(ApiError):
+    """Too many tokens that are nobody's came from one address."""
+
+    slug = "too-many-failures"
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    title = "Too many wrong tokens"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__("too many tokens that are unknown or revoked came from your address")
+        self._seconds = seconds
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When another token is looked at."""
+        return {"Retry-After": str(self._seconds)}
 
 
 class UnavailableError(ApiError):

@@ -41,8 +41,8 @@ async def create(desk: Desk, caller: Caller, request: CreateInstance) -> Instanc
     async def work(session: AsyncSession) -> InstanceView:
         if answer := await idempotency.answer_of(session, caller.once):
             return InstanceView.model_validate(answer)
-        if request.subdomain and await repository.subdomain_is_taken(session, request.subdomain):
-            raise SubdomainTakenError
+        if request.subdomain and (holder := await repository.subdomain_holder(session, request.subdomain)):
+            raise SubdomainTakenError(leaving=holder.removed_at is not None)
         instance = _new_instance(desk, caller, request, plan)
         await require_room(session, budget, instance, before=None)
         session.add(instance)

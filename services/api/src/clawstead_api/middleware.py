@@ -11,13 +11,16 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import structlog
+from opentelemetry import trace
 from prometheus_client import Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clawstead_api.auth import Principal
+from clawstead_api.brake import Brake
 from clawstead_api.errors import ApiError, BodyTooLargeError, UnauthorizedError
 from clawstead_api.problems import ProblemResponse
+from clawstead_shared.forwarding import client_address
 from clawstead_shared.ids import new_event_id
 
 log = structlog.get_logger()
@@ -26,6 +29,8 @@ MAX_BODY_BYTES = 64 * 1024
 API_ROOT = "/api/v1/"
 PUBLIC_PATHS = frozenset({"/api/v1/openapi.json"})
 
+REQUEST_ID_ATTRIBUTE = "http.request.header.x-request-id"
+"""Of spans, as OpenTelemetry names request headers."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID_HEADER = "X-Request-ID"
 _UNMATCHED = "(none)"
@@ -55,7 +60,9 @@ class RequestContext:
         request_id = headers.get(_REQUEST_ID_HEADER, "")
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = new_event_id()
-        scope.setdefault("state", {})["request_id"] = request_id
+        client = client_address(headers.getlist("X-Forwarded-For"), (scope.get("client") or ("",))[0])
+        scope.setdefault("state", {}).update(request_id=request_id, client=client)
+        trace.get_current_span().set_attributes({"client.address": client, REQUEST_ID_ATTRIBUTE: [request_id]})
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             answer = _Answer(send, request_id)
             started = time.perf_counter()
@@ -98,32 +105,46 @@ def _report(scope: Scope, answer: _Answer, seconds: float) -> None:
     if not answer.is_stream:
         REQUESTS.labels(method, route, str(answer.status)).observe(seconds)
     line = log.debug if scope["method"] in {"GET", "HEAD"} and answer.status < HTTPStatus.BAD_REQUEST else log.info
-    line("request", method=scope["method"], route=route, status=answer.status, ms=round(seconds * 1000, 1))
+    line(
+        "request",
+        method=scope["method"],
+        route=route,
+        status=answer.status,
+        ms=round(seconds * 1000, 1),
+        client=scope["state"]["client"],
+    )
 
 
 class Authentication:
     """Lets only callers with a token reach the API; everything below its root is closed by default."""
 
-    def __init__(self, app: ASGIApp, authenticate: Authenticate) -> None:
+    def __init__(self, app: ASGIApp, authenticate: Authenticate, brake: Brake) -> None:
         self._app = app
         self._authenticate = authenticate
+        self._brake = brake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request.
 
         Raises:
             UnauthorizedError: no token, or one that is nobody's.
+            TooManyFailuresError: the client tried too many that are nobody's.
         """
         if scope["type"] == "http" and scope["path"].startswith(API_ROOT) and scope["path"] not in PUBLIC_PATHS:
-            scope.setdefault("state", {})["principal"] = await self._principal(Headers(scope=scope))
+            scope["state"]["principal"] = await self._principal(Headers(scope=scope), scope["state"]["client"])
         await self._app(scope, receive, send)
 
-    async def _principal(self, headers: Headers) -> Principal:
-        scheme, _, token = headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+    async def _principal(self, headers: Headers, client: str) -> Principal:
+        scheme, _, rest = headers.get("Authorization", "").partition(" ")
+        token = rest.strip()
+        if scheme.lower() != "bearer" or not token:
             raise UnauthorizedError("send `Authorization: Bearer <token>`")
-        principal = await self._authenticate(token.strip())
-        if principal is None:
+        self._brake.check(client, token)
+        principal = await self._authenticate(token)
+        if principal:
+            self._brake.succeeded(token)
+        else:
+            self._brake.failed(client)
             raise UnauthorizedError("the token is unknown or revoked")
         return principal
 

@@ -5,9 +5,9 @@ A query for an owner's things always names the owner: what is another's does not
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, text
+from sqlalchemy import and_, delete, or_, text
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -21,6 +21,7 @@ from clawstead_shared.subjects import Topic
 Known = tuple[Instance, Status | None]
 
 _SHOWN = (col(Instance.removed_at).is_(None), col(Instance.hidden_at).is_(None))
+_ROUTE_GONE_WITHIN = timedelta(days=1)
 _ADMISSION_LOCK = 0x61646D69  # any number of our own, other than those of the relay and the migrations
 
 
@@ -77,10 +78,24 @@ async def instances_of(
     return [(instance, status) for instance, status in (await session.exec(statement)).all()]
 
 
-async def subdomain_is_taken(session: AsyncSession, subdomain: str) -> bool:
-    """Say whether a living instance, of any owner, has ``subdomain``."""
-    statement = select(Instance.id).where(Instance.subdomain == subdomain, col(Instance.removed_at).is_(None))
-    return (await session.exec(statement)).first() is not None
+async def subdomain_holder(session: AsyncSession, subdomain: str) -> Instance | None:
+    """Return the instance, of any owner, that keeps others from having ``subdomain``; None if it is free.
+
+    That is a living one, or one removed within the last day that the edge still has a route to: whoever came next
+    would be reached by another's visitors. Later the word that the route is gone must have been lost.
+    """
+    still_routed = and_(
+        col(Instance.removed_at) > datetime.now(UTC) - _ROUTE_GONE_WITHIN,
+        col(Status.route)["active"].as_boolean(),
+    )
+    statement = (
+        select(Instance)
+        .join(Status, col(Status.instance_id) == col(Instance.id), isouter=True)
+        .where(Instance.subdomain == subdomain, or_(col(Instance.removed_at).is_(None), still_routed))
+        .order_by(col(Instance.removed_at).is_not(None))
+        .limit(1)
+    )
+    return (await session.exec(statement)).first()
 
 
 async def one_admission_at_a_time(session: AsyncSession) -> None:

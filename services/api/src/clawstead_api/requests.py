@@ -15,13 +15,16 @@ T = TypeVar("T")
 
 # fmt: off
 RESERVED_SUBDOMAINS = frozenset({
-    "account", "accounts", "admin", "api", "app", "apps", "assets", "auth", "billing", "blog", "cdn", "certbot",
-    "claw", "clawstead", "console", "dashboard", "default", "demo", "dev", "dns", "docs", "download", "email",
-    "events", "ftp", "gateway", "git", "grafana", "health", "help", "hostnames", "imap", "include", "internal",
-    "localhost", "login", "logs", "mail", "metrics", "mx", "nats", "news", "ns", "ns1", "ns2", "ntp", "open",
-    "payments", "pop", "portal", "postmaster", "prod", "prometheus", "proxy", "root", "security", "server", "shop",
-    "signup", "smtp", "ssh", "ssl", "staging", "static", "status", "store", "support", "system", "terminal", "test",
-    "tls", "unknown", "update", "volatile", "vpn", "web", "webmail", "webmaster", "ws", "wss", "www",
+    "abuse", "account", "accounts", "acme", "admin", "api", "app", "apps", "assets", "auth", "autoconfig",
+    "autodiscover", "backup", "billing", "blog", "ca", "cdn", "certbot", "certs", "claw", "clawstead", "console",
+    "dashboard", "default", "demo", "dev", "dns", "docs", "domain", "download", "edge", "email", "events", "ftp",
+    "gateway", "git", "grafana", "health", "help", "host", "hostmaster", "hostnames", "imap", "include", "info",
+    "internal", "isatap", "localhost", "login", "logs", "mail", "me", "metrics", "mta-sts", "mx", "nats", "news",
+    "noreply", "ns", "ns1", "ns2", "ntp", "oauth", "open", "openclaw", "owner", "payments", "pop", "pop3", "portal",
+    "postgres", "postmaster", "prod", "prometheus", "proxy", "registry", "relay", "root", "security", "server",
+    "sftp", "shop", "signin", "signup", "smtp", "ssh", "ssl", "sso", "staging", "static", "status", "store",
+    "support", "system", "terminal", "test", "tickets", "tls", "token", "unknown", "update", "user", "users",
+    "volatile", "vpn", "web", "webmail", "webmaster", "wpad", "ws", "wss", "www",
 })
 # fmt: on
 """Names that an owner could use to pass for the platform, or that are words of the edge's own map."""

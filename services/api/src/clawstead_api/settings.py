@@ -27,6 +27,9 @@ class Settings(ServiceSettings, EdgeSettings):
     admin_token: SecretStr | None = Field(default=None, min_length=16)
     """Presets the first admin token; a random one is made when unset."""
 
+    failed_tokens_per_minute: int = Field(default=60, ge=0)
+    """How many tokens that are nobody's one address may send; none are looked at beyond that. 0 for no limit."""
+
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str | None) -> str | None:

@@ -74,6 +74,7 @@ class Instance(Table, table=True):
             postgresql_where=text("removed_at IS NULL"),
         ),
         Index("ix_instance_owner_id_id", "owner_id", "id"),
+        Index("ix_instance_subdomain", "subdomain"),
     )
 
     id: str = Field(primary_key=True, max_length=26)

@@ -21,6 +21,7 @@ from prometheus_client import Counter, Histogram
 from clawstead_shared.errors import StreamsMissingError, TransientError
 from clawstead_shared.events import Event, Observed, Phase
 from clawstead_shared.subjects import Topic
+from clawstead_shared.telemetry import continued_trace
 from clawstead_shared.tickets import Purpose, TicketClaims
 from clawstead_terminal import dashboard, protocol
 from clawstead_terminal.custody import Custody
@@ -99,7 +100,8 @@ class Gateway:
         await self._serve(client, Purpose.DASHBOARD, self._dashboard)
 
     async def _serve(self, client: Client, purpose: Purpose, work: Callable[[Admitted], Awaitable[None]]) -> None:
-        with structlog.contextvars.bound_contextvars(remote=client.remote, purpose=purpose):
+        context = {"remote": client.remote, "purpose": purpose, "request_id": client.request_id}
+        with structlog.contextvars.bound_contextvars(**context), continued_trace(client.traceparent):
             try:
                 with _refusing():
                     admitted = await self._admit(client, purpose)
@@ -155,7 +157,12 @@ class Gateway:
     async def _session(self, admitted: Admitted, entry: SessionEntry, handle: SessionHandle) -> Outcome:
         record = entry.record
         started = time.perf_counter()
-        with tracer.start_as_current_span("terminal.open", attributes={"instance_id": record.instance_id}):
+        attributes = {
+            "instance_id": record.instance_id,
+            "client.address": record.remote,
+            "http.request.header.x-request-id": [admitted.client.request_id or ""],
+        }
+        with tracer.start_as_current_span("terminal.open", attributes=attributes):
             shell = await self._containers.open_shell(
                 record.container_id, record.instance_id, record.session_id, admitted.auth.size
             )

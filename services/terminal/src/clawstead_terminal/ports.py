@@ -122,6 +122,16 @@ class Client(Protocol):
         """Client address as the edge saw it."""
         ...
 
+    @property
+    def request_id(self) -> str | None:
+        """The id under which the edge knows the request that made the connection."""
+        ...
+
+    @property
+    def traceparent(self) -> str | None:
+        """The client's own trace, if it has one."""
+        ...
+
     async def receive(self) -> str | bytes:
         """Return the next frame.
 

@@ -65,15 +65,15 @@ _DESCRIPTIONS = {
     409: "Not possible in this state, or the subdomain is taken",
     413: "The body is larger than 64 KiB",
     422: "A field breaks a rule; `errors` names it",
-    429: "The host is full; `Retry-After` says when to try again",
+    429: "Too much from one address, or the host is full; `Retry-After` says when to try again",
     503: "Not available right now; `Retry-After` says when to try again",
 }
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of refusals; 401, 422 and 503 are always possible."""
+    """Return the documentation of refusals; 401, 422, 429 and 503 are always possible."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {"description": _DESCRIPTIONS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in sorted({401, 422, 503, *statuses})
+        for status in sorted({401, 422, 429, 503, *statuses})
     }

@@ -52,7 +52,7 @@ class DashboardLink(BaseModel):
     "",
     status_code=202,
     summary="Create an instance",
-    responses={202: {"description": "Accepted; follow `Location` or the event stream"}, **problems(400, 409, 413, 429)},
+    responses={202: {"description": "Accepted; follow `Location` or the event stream"}, **problems(400, 409, 413)},
 )
 async def create(request: CreateInstance, response: Response, desk: AtDesk, caller: ByCallerOnce) -> InstanceView:
     return _located(response, await handlers.create(desk, caller, request))
@@ -82,7 +82,7 @@ async def show(instance_id: InstanceId, desk: AtDesk, caller: ByCaller) -> Insta
     "/{instance_id}",
     status_code=202,
     summary="Change an instance's name, plan, channel or provider",
-    responses=problems(400, 404, 409, 413, 429),
+    responses=problems(400, 404, 409, 413),
 )
 async def change(
     instance_id: InstanceId, request: ChangeInstance, response: Response, desk: AtDesk, caller: ByCaller
@@ -99,7 +99,7 @@ async def delete(
     return _located(response, await orders.command(desk, caller, instance_id, Command.DELETE))
 
 
-@router.post("/{instance_id}/start", status_code=202, summary="Start an instance", responses=problems(404, 409, 429))
+@router.post("/{instance_id}/start", status_code=202, summary="Start an instance", responses=problems(404, 409))
 async def start(instance_id: InstanceId, response: Response, desk: AtDesk, caller: ByCallerOnce) -> InstanceView:
     return _located(response, await orders.command(desk, caller, instance_id, Command.START))
 

@@ -1,7 +1,6 @@
 """The WebSocket server: who may connect, where to, and frames in and out."""
 
 import contextlib
-import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 
@@ -11,6 +10,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from clawstead_shared.forwarding import client_address
 from clawstead_terminal.errors import Close
 from clawstead_terminal.ports import Client, ClientGoneError
 from clawstead_terminal.protocol import MAX_FRAME_BYTES
@@ -38,6 +38,20 @@ class WebSocketClient:
     def remote(self) -> str:
         """See ``Client.remote``."""
         return self._remote
+
+    @property
+    def request_id(self) -> str | None:
+        """See ``Client.request_id``."""
+        return self._header("X-Request-ID")
+
+    @property
+    def traceparent(self) -> str | None:
+        """See ``Client.traceparent``."""
+        return self._header("traceparent")
+
+    def _header(self, name: str) -> str | None:
+        values = self._connection.request.headers.get_all(name) if self._connection.request else []
+        return values[0] if values else None
 
     async def receive(self) -> str | bytes:
         """See ``Client.receive``."""
@@ -117,10 +131,5 @@ class WebSocketServer:
 
 
 def _remote(connection: ServerConnection) -> str:
-    # The edge overwrites the header; we listen where only the edge connects.
     forwarded = connection.request.headers.get_all("X-Forwarded-For") if connection.request else []
-    candidate = forwarded[-1].rpartition(",")[2].strip() if forwarded else ""
-    try:
-        return str(ipaddress.ip_address(candidate))
-    except ValueError:
-        return str(connection.remote_address[0])
+    return client_address(forwarded, str(connection.remote_address[0]))
