@@ -32,10 +32,12 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture
 async def process(
-    tmp_path: Path, bus: Bus, nats_server: NatsServer, machine: Machine
+    request: pytest.FixtureRequest, tmp_path: Path, bus: Bus, nats_server: NatsServer, machine: Machine
 ) -> AsyncIterator[ProxySyncProcess]:
     """A ready proxy-sync on a small disk of its own."""
-    process = ProxySyncProcess(tmp_path, nats_server, launcher=machine.inside(), CLAWSTEAD_DATA_DIR=DISK)
+    routing = getattr(request, "param", "auto")
+    settings = {"CLAWSTEAD_DATA_DIR": DISK, "CLAWSTEAD_EDGE_ROUTING": routing}
+    process = ProxySyncProcess(tmp_path, nats_server, launcher=machine.inside(), **settings)
     process.directory = machine.path(f"{DISK}/proxy-sync")
     process.start()
     await process.ready()
@@ -61,6 +63,7 @@ async def reached(client: SiteClient, observed: Observed) -> None:
     await wait_until(lambda: serves(client, observed.subdomain, 200), what=f"{observed.subdomain} is served")
 
 
+@pytest.mark.parametrize("process", ["live", "map"], indirect=True)
 async def test_a_full_disk_is_named_and_routes_go_on_open_and_close(
     bus: Bus, machine: Machine, process: ProxySyncProcess, client: SiteClient, site: EchoSite
 ) -> None:
@@ -69,7 +72,7 @@ async def test_a_full_disk_is_named_and_routes_go_on_open_and_close(
     async with asked(client, first.subdomain) as seen:
         machine.run("sh", "-c", f"cat /dev/zero >{FILLER}", check=False)
         late = await observe(bus, make_observed(port=site.port))
-        await wait_until(lambda: says(process, "No space left", f"{DISK}/proxy-sync/nginx/routes.map.new", "df -h"))
+        await wait_until(lambda: says(process, "No space left", f"{DISK}/proxy-sync/nginx/", "routes.map.new", "df -h"))
         await observe(bus, leaving, phase=Phase.STOPPED, generation=2)
         await wait_until(lambda: serves(client, leaving.subdomain, 503), what="a gate closes without room")
         machine.run("rm", FILLER)
@@ -98,6 +101,7 @@ async def test_a_disk_without_inodes_is_named_and_a_route_opens_once_there_are_s
         assert set(seen) == {200}
 
 
+@pytest.mark.parametrize("process", ["live", "map"], indirect=True)
 async def test_a_folder_that_can_only_be_read_is_named_and_written_again_when_it_can_be(
     bus: Bus, machine: Machine, process: ProxySyncProcess, client: SiteClient, site: EchoSite
 ) -> None:
@@ -108,7 +112,7 @@ async def test_a_folder_that_can_only_be_read_is_named_and_written_again_when_it
         machine.run("mount", "--bind", folder, folder)
         machine.run("mount", "-o", "remount,bind,ro", folder)
         late = await observe(bus, make_observed(port=site.port))
-        await wait_until(lambda: says(process, "Read-only file system", f"{folder}/routes.map.new", "remount,rw"))
+        await wait_until(lambda: says(process, "Read-only file system", f"{folder}/", "routes.map.new", "remount,rw"))
         machine.run("umount", folder)
         await reached(client, late)
         await process.ready()
