@@ -70,12 +70,20 @@ need_static_busybox() {
 
 need_postgresql() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || add postgresql; }
 
+# Not for an nginx from elsewhere: Debian's modules fit Debian's nginx only, and without them routes change by reloads.
+need_nginx_lua() {
+    if has_command nginx && ! dpkg-query -W nginx-common >/dev/null 2>&1; then return; fi
+    if [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ]; then return; fi
+    if has_candidate libnginx-mod-http-lua; then add libnginx-mod-http-lua; fi
+}
+
 find_missing() {
     local dev=$1 image=$2
     need_python
     need_docker
     need iptables iptables
     need nginx nginx
+    need_nginx_lua
     if [ "$image" = yes ]; then need mmdebstrap mmdebstrap; fi
     if [ "$dev" = yes ]; then
         need_static_busybox

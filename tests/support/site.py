@@ -19,6 +19,8 @@ class EchoSite:
         self.port = free_port()
         self.requests: list[str] = []
         self.messages: list[str] = []
+        self.peers: set[object] = set()
+        """From where connections came that requests were sent over."""
         self.dashboard: dict[str, str] = {}
         """What the WebSocket of the dashboard link answers."""
         self._runner: web.AppRunner | None = None
@@ -45,6 +47,8 @@ class EchoSite:
 
     async def _echo(self, request: web.Request) -> web.Response:
         self.requests.append(request.raw_path)
+        if request.transport:
+            self.peers.add(request.transport.get_extra_info("peername"))
         body = await request.text()
         return web.json_response(
             {"path": request.raw_path, "method": request.method, "headers": dict(request.headers), "body": body},

@@ -9,6 +9,7 @@ from clawstead_proxy_sync.adapters.files import make_directory
 from clawstead_proxy_sync.adapters.layout import PASSABLE
 from clawstead_proxy_sync.nginx_map import Page, check_label
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _PAGES = frozenset(map(str, Page))
 
 
@@ -31,13 +32,26 @@ class Gates:
         """
         if Path(label).name != label:
             raise ValueError(f"not a file name: {label!r}")
+        # First of all, for a full disk keeps only what is to be made from happening.
+        (self._ready / label).unlink(missing_ok=True)
         if page:
             check_label(label)
             _touch(self._closed / f"{label}.{page}")
-        (self._ready / label).unlink(missing_ok=True)
         for other in Page:
             if other is not page:
                 (self._closed / f"{label}.{other}").unlink(missing_ok=True)
+
+    def expire(self) -> None:
+        """Close all gates that an earlier boot of the machine has left.
+
+        No instance has been running since; and after a loss of power a gate may be back that had been closed.
+        """
+        marker, boot = self._ready.parent / "boot", _BOOT.read_text()
+        if not marker.is_file() or marker.read_text() != boot:
+            pages = self.pages()
+            for label in self.all():
+                self.close(label, pages.get(label))
+            marker.write_text(boot)
 
     def all(self) -> set[str]:
         """Return the names of all files among the open gates, labels or not."""

@@ -34,6 +34,7 @@ class LiveRouting(Routing):
         self._control = Control(server.layout.control_socket)
         self._changing = asyncio.Lock()
         self._lines: dict[str, Upstream] | None = None
+        self._last: RouteMap | None = None
 
     @property
     def served(self) -> RouteMap | None:
@@ -90,11 +91,19 @@ class LiveRouting(Routing):
 
     def lost(self) -> None:
         """See ``Routing.lost``."""
+        if served := self.served:
+            self._last = RouteMap(served.generation, dict(served.routes))
         self._lines = None
 
     def deaf(self) -> bool:
         """See ``Routing.deaf``."""
         return not self._control.there()
+
+    async def _whole(self) -> RouteMap:
+        # Lines that no table had brought to disk yet when nginx ended.
+        if self._last and self._store.table and self._last.generation > self._store.table.generation:
+            await asyncio.to_thread(self._store.put, self._last)
+        return await super()._whole()
 
     def _serves(self, table: RouteMap) -> None:
         self._generation = max(self._generation, table.generation)

@@ -173,7 +173,10 @@ class NginxEdge:
 
     async def _begin(self) -> None:
         await asyncio.to_thread(self._layout.prepare, self._files)
-        adopted = self._daemon.find() and await self._adopt()
+        running = self._daemon.find()
+        if not running:
+            await asyncio.to_thread(self._gates.expire)
+        adopted = running and await self._adopt()
         if not adopted:
             await self._routing.start()
         STARTS.labels("adopted" if adopted else "started").inc()
