@@ -13,7 +13,9 @@ import pytest
 
 from clawstead_proxy_sync.adapters.installed_site import check_reachable
 from clawstead_proxy_sync.errors import EdgeUnavailableError
+from clawstead_shared.control import CertificateReport, CertificateRequest, Verb
 from clawstead_shared.messaging import Bus
+from clawstead_shared.messaging.control import ask
 from tests.integration.proxy_sync.test_faults import asked, is_live, serves, socket_of
 from tests.integration.proxy_sync.test_service import has_lines, routed
 from tests.support.machine import USER, Machine
@@ -151,6 +153,9 @@ async def test_routes_are_served_by_the_machines_nginx_while_it_and_proxy_sync_c
         await process.ready()
         await routed(bus, client, site)
         await wait_until(lambda: has_lines(process, 2))
+        renewal = CertificateRequest(action="renew", force=True)
+        renewed = await ask(bus.client, "proxy-sync", Verb.CERTIFICATE, renewal, CertificateReport, timeout=30)
+        assert (renewed.changed, renewed.served) == (True, True)
         assert await is_live(ws, "through kill and reload")
         assert set(seen) == {200}
     assert master(machine) == before
