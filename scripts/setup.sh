@@ -134,7 +134,8 @@ install_certbot() {
     say "installing certbot and its DNS plugins into $home/"
     rm -f "$home/.clawstead-stamp"
     "$home/bin/python" -c '' 2>/dev/null || .tools/bin/uv venv --quiet --clear --python "$(python)" "$home"
-    .tools/bin/uv pip sync --quiet --python "$home" --require-hashes "$lock" \
+    # Compiled now: who runs it later may not write here, and would compile it all each time.
+    .tools/bin/uv pip sync --quiet --compile-bytecode --python "$home" --require-hashes "$lock" \
         || fail "certbot was not installed: does uv reach a package index?"
     echo "$stamp" >"$home/.clawstead-stamp"
 }

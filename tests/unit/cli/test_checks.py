@@ -53,6 +53,7 @@ def test_a_good_instance_passes_every_check() -> None:
     ("change", "names"),
     [
         ({"certificate": Served(NOW + timedelta(days=13), "AB")}, ["certificate"]),
+        ({"certificate": Served(NOW + timedelta(days=3), "AB", begins_at=NOW - timedelta(days=3))}, []),
         ({"certificate": Served(error="certificate has expired")}, ["certificate"]),
         ({"page": Answer(404)}, ["route"]),
         ({"page": Answer(503)}, ["route"]),

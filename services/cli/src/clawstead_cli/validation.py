@@ -10,6 +10,8 @@ from clawstead_cli.adapters.edge import Answer, Served
 from clawstead_cli.instance import RUNNING, Instance
 
 _NEAR_END = timedelta(days=14)
+_NEAR_END_SHARE = 1 / 6
+"""Of a certificate's life: short ones are renewed when a third is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,16 @@ def _certificate(facts: Facts) -> Check:
             "certificate",
             False,
             served.error or "none",
-            "`clawstead status`: does proxy-sync run? If it is not trusted, --data-dir names the installation",
+            "`clawstead status`: does proxy-sync run? `clawstead certs status` says who signed it; if that is the "
+            "installation's own authority, --data-dir names the installation",
         )
     left = served.expires_at - facts.now
+    life = served.expires_at - served.begins_at if served.begins_at else timedelta.max
     return Check(
         "certificate",
-        left > _NEAR_END,
+        left > min(_NEAR_END, life * _NEAR_END_SHARE),
         f"valid for {left.days} days",
-        "it should be renewed a month before its end: `clawstead logs proxy-sync`",
+        "it should have been renewed by now: `clawstead certs status`",
     )
 
 

@@ -23,6 +23,7 @@ class Served:
     serial: str | None = None
     """Upper-case hexadecimal without leading zeros."""
     error: str | None = None
+    begins_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,10 @@ class Edge:
             return Served(error=str(error))
         finally:
             connection.close()
-        expires_at = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(peer["notAfter"])), UTC)
-        return Served(expires_at, str(peer["serialNumber"]).lstrip("0"))
+        begins_at, expires_at = (
+            datetime.fromtimestamp(ssl.cert_time_to_seconds(str(peer[name])), UTC) for name in ("notBefore", "notAfter")
+        )
+        return Served(expires_at, str(peer["serialNumber"]).lstrip("0"), begins_at=begins_at)
 
     def get(self, url: str, path: str = "/") -> Answer:
         """Return what ``path`` at ``url`` answers, redirects not followed."""
