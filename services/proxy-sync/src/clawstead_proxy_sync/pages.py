@@ -208,7 +208,8 @@ def render() -> dict[str, bytes]:
     template = environment().get_template("pages/page.html.j2")
     for page in PAGES:
         script = _source(page.script) if page.script else None
-        request_id = _REQUEST_ID if page.slug else None
+        # Who only has to wait needs no number to quote.
+        request_id = _REQUEST_ID if page.slug and not page.refresh_seconds else None
         html = template.render(page=page, css=_source("page.css"), script=script, request_id=request_id)
         files[f"{page.name}.html"] = html.encode()
         if page.slug:
