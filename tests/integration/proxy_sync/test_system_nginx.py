@@ -49,7 +49,9 @@ def other_port(machine: Machine) -> int:
 
 
 @pytest.fixture
-def process(tmp_path: Path, nats_server: NatsServer, machine: Machine, other_port: int) -> Iterator[ProxySyncProcess]:
+def process(
+    request: pytest.FixtureRequest, tmp_path: Path, nats_server: NatsServer, machine: Machine, other_port: int
+) -> Iterator[ProxySyncProcess]:
     """A proxy-sync that is not started yet, run by a user who may do nothing."""
     process = ProxySyncProcess(
         tmp_path,
@@ -58,6 +60,8 @@ def process(tmp_path: Path, nats_server: NatsServer, machine: Machine, other_por
         CLAWSTEAD_DATA_DIR=DATA,
         CLAWSTEAD_EDGE_MODE="system",
         CLAWSTEAD_EDGE_STATUS_PORT=str(free_port()),
+        CLAWSTEAD_EDGE_CONTROL_PORT=str(free_port()),
+        CLAWSTEAD_EDGE_ROUTING=getattr(request, "param", "auto"),
     )
     process.directory = machine.path(f"{DATA}/proxy-sync")
     yield process
@@ -136,6 +140,7 @@ async def test_what_the_machine_refuses_changes_nothing_and_is_named(
     assert not machine.path(RULE).exists()
 
 
+@pytest.mark.parametrize("process", ["map", "live"], indirect=True)
 async def test_routes_are_served_by_the_machines_nginx_while_it_and_proxy_sync_come_and_go(
     bus: Bus, machine: Machine, process: ProxySyncProcess, client: SiteClient, site: EchoSite, other_port: int
 ) -> None:
@@ -161,6 +166,8 @@ async def test_routes_are_served_by_the_machines_nginx_while_it_and_proxy_sync_c
     assert master(machine) == before
     assert await answers(other_port)
     assert not (process.directory / "nginx.conf").exists(), "proxy-sync writes no configuration here"
+    if process.settings["CLAWSTEAD_EDGE_ROUTING"] == "live":
+        await only_the_key_changes_routes(process)
     installed = machine.path(SITE).read_text()
     machine.path(SITE).unlink()
     machine.run("nginx", "-s", "reload")
@@ -172,6 +179,18 @@ async def test_routes_are_served_by_the_machines_nginx_while_it_and_proxy_sync_c
     await process.ready()
     assert await serves(client, first.subdomain, 200)
     await routed(bus, client, site)
+
+
+async def only_the_key_changes_routes(process: ProxySyncProcess) -> None:
+    """Ask as somebody else on the machine would, and as proxy-sync does."""
+    key = process.directory / "control" / "key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    control = f"http://127.0.0.1:{process.settings['CLAWSTEAD_EDGE_CONTROL_PORT']}"
+    async with httpx.AsyncClient() as http:
+        for headers in ({}, {"X-Clawstead-Key": ""}, {"X-Clawstead-Key": "0" * 64}):
+            assert (await http.get(f"{control}/table", headers=headers)).status_code == 403
+            assert (await http.post(f"{control}/load?to=1", headers=headers)).status_code == 403
+        assert (await http.get(f"{control}/table", headers={"X-Clawstead-Key": key.read_text()})).status_code == 200
 
 
 async def says(process: ProxySyncProcess, words: str) -> str | None:

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from clawstead_proxy_sync import dashboard, lookup, pages
 from clawstead_proxy_sync.adapters import lua_module
 from clawstead_proxy_sync.adapters.config_file import OwnConfigFile
+from clawstead_proxy_sync.adapters.control import Control
 from clawstead_proxy_sync.adapters.daemon import NginxDaemon
 from clawstead_proxy_sync.adapters.dashboard_files import DashboardFiles
 from clawstead_proxy_sync.adapters.files import lock, make_directory
@@ -141,9 +142,11 @@ def nginx_edge(settings: Settings, config: NginxConfig) -> NginxEdge:
         reload = SystemCommand(settings.nginx_binary, install=install)
         daemon = SystemDaemon((LOOPBACK, settings.edge_status_port), reload, install=install)
         server = Server(layout, command, daemon, InstalledSite(layout))
+        control = Control((LOOPBACK, settings.edge_control_port), layout.control_key)
     else:
+        control = Control(layout.control_socket)
         server = Server(layout, command, NginxDaemon(layout, command), OwnConfigFile(layout, command))
-    routing = LiveRouting(server) if config.live else MapRouting(server)
+    routing = LiveRouting(server, control) if config.live else MapRouting(server)
     return NginxEdge(server, routing, config, pages.render(), keep=settings.keep_edge)
 
 

@@ -8,7 +8,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 from clawstead_proxy_sync import dashboard, lookup, pages
-from clawstead_proxy_sync.nginx_conf import NginxConfig
+from clawstead_proxy_sync.nginx_conf import CONTROL_KEY, NginxConfig
 from clawstead_proxy_sync.ports import Certificate
 from clawstead_proxy_sync.settings import Settings
 
@@ -41,7 +41,7 @@ def nginx_config(settings: Settings, certificate: Certificate | None, modules: t
         trusted_proxies=tuple(map(str, settings.edge_trusted_proxies)),
         client_header=settings.edge_client_header,
         dashboard_policy=dashboard.content_security_policy(settings.base_url) if settings.dashboard_dir else None,
-        live=bool(modules),
+        live=bool(modules) or (settings.system and settings.edge_routing == "live"),
         modules=modules,
         connections=_CONNECTIONS if modules else _CONNECTIONS_OF_MANY_WORKERS,
         user=worker_user(),
@@ -56,6 +56,8 @@ def _inside_the_machines(settings: Settings) -> dict[str, str]:
         "root": f"{settings.directory}/",
         "logs": "/var/log/nginx/clawstead-",
         "status": f"{LOOPBACK}:{settings.edge_status_port}",
+        "control": f"{LOOPBACK}:{settings.edge_control_port}",
+        "control_key": f"{settings.directory}/{CONTROL_KEY}",
     }
 
 

@@ -21,6 +21,7 @@ from clawstead_proxy_sync.rates import Rate
 MAP_FILE = "nginx/routes.map"
 CANDIDATE_MAP_FILE = "nginx/routes.map.new"
 CONTROL_SOCKET = "control/control.sock"
+CONTROL_KEY = "control/key"
 LOOPBACK_CLIENT = "192.0.2.1"
 """RFC 5737 documentation address, under which clients on this machine are reported to a gateway."""
 
@@ -81,6 +82,10 @@ class NginxConfig:
     """What goes before the names of the logs."""
     status: str = "unix:nginx/status.sock"
     """Where proxy-sync asks what is served, as nginx writes it."""
+    control: str = f"unix:{CONTROL_SOCKET}"
+    """Where proxy-sync changes routes, as nginx writes it."""
+    control_key: str | None = None
+    """File of what a change must show, where anybody on this machine may ask."""
 
 
 def render(config: NginxConfig) -> str:
@@ -123,7 +128,6 @@ def _rendered(config: NginxConfig, *, revision: str) -> str:
             other_client_headers=_other_client_headers(config.client_header),
             gate_pages=[str(page) for page in Page],
             domain_pattern=re.escape(config.domain),
-            control_socket=CONTROL_SOCKET,
             generation_key=GENERATION_KEY,
             loopback_client=LOOPBACK_CLIENT,
             map_file=MAP_FILE,

@@ -3,9 +3,9 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, IPvAnyAddress, IPvAnyNetwork, field_validator, model_validator
+from pydantic import Field, IPvAnyAddress, IPvAnyNetwork, field_validator
 from pydantic_settings import NoDecode
 
 from clawstead_proxy_sync.certificate_settings import CertificateSettings
@@ -33,6 +33,8 @@ class Settings(ServiceSettings, CertificateSettings):
     """``managed``: an nginx of our own; ``system``: the machine's, with the site of ``clawstead edge install``."""
     edge_status_port: int = Field(default=8706, ge=1, le=65535)
     """Loopback port on which the machine's nginx says what it serves."""
+    edge_control_port: int = Field(default=8707, ge=1, le=65535)
+    """Loopback port on which the machine's nginx takes changes of routes from who has the key, if it is ``live``."""
     edge_routing: Literal["auto", "live", "map"] = "auto"
     """``live``: a changed route acts at once, through nginx's Lua module; ``map``: by a reload; ``auto``: as it can."""
     edge_workers: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 2), ge=1, le=64)
@@ -82,14 +84,6 @@ class Settings(ServiceSettings, CertificateSettings):
         if not (path / "index.html").is_file():
             raise ValueError(f"there is no index.html in {path}")
         return path
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        if self.system and self.edge_routing == "live":
-            raise ValueError(
-                "edge_routing live needs an nginx of our own (edge_mode managed); the machine's has the map"
-            )
-        return self
 
     @property
     def limits(self) -> tuple[tuple[str, Rate], ...]:

@@ -47,7 +47,7 @@ def print_site(settings: Settings) -> None:
         text=nginx_conf.render(config),
         revision=nginx_conf.revision(config),
         addresses=config.addresses,
-        ports=(settings.https_port, settings.http_port),
+        ports=(settings.https_port, settings.http_port, *([settings.edge_control_port] if config.live else [])),
         status_port=settings.edge_status_port,
         names=(settings.domain, f"*.{settings.domain}"),
         reload=reload_command(settings.nginx_binary),

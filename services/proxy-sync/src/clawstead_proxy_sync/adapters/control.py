@@ -1,10 +1,13 @@
-"""The control socket of nginx: changes the routes that all workers share. Its folder lets nobody else in."""
+"""The control server of nginx: changes the routes that all workers share.
+
+On a socket in a folder that lets nobody else in; in the machine's nginx on a port, with a key from such a folder.
+"""
 
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from clawstead_proxy_sync.adapters.status import connect
+from clawstead_proxy_sync.adapters.status import StatusAddress, connect
 from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError, UnroutableError
 from clawstead_proxy_sync.nginx_map import RouteMap, Upstream
 
@@ -23,12 +26,13 @@ _FULL = 507
 class Control:
     """The routes as nginx has them in memory."""
 
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
+    def __init__(self, address: StatusAddress, key_file: Path | None = None) -> None:
+        self._address = address
+        self._key_file = key_file
 
     def there(self) -> bool:
-        """Say whether there is a socket to talk to."""
-        return self._socket.exists()
+        """Say whether there may be somebody to talk to."""
+        return not isinstance(self._address, Path) or self._address.exists()
 
     async def change(self, before: int, after: int, changes: Changes) -> None:
         """Change single lines of generation ``before``, which makes it ``after``.
@@ -70,12 +74,13 @@ class Control:
             raise EdgeUnavailableError(f"nginx does not take the routes: {status} {text}")
 
     async def _ask(self, method: str, target: str, body: str, seconds: float) -> tuple[int, str]:
-        request = f"{method} {target} HTTP/1.0\r\nHost: control\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        length = f"Content-Length: {len(body)}"
         try:
             async with asyncio.timeout(seconds):
-                reader, writer = await connect(self._socket)
+                key = f"X-Clawstead-Key: {self._key_file.read_text()}\r\n" if self._key_file else ""
+                reader, writer = await connect(self._address)
                 try:
-                    writer.write(request.encode())
+                    writer.write(f"{method} {target} HTTP/1.0\r\nHost: control\r\n{key}{length}\r\n\r\n{body}".encode())
                     head, _, text = (await reader.read()).decode(errors="replace").partition("\r\n\r\n")
                 finally:
                     writer.close()

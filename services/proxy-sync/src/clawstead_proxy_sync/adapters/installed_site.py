@@ -6,16 +6,19 @@ tls/served.pem, tls/served.key   links to the certificate and the key in use
 import asyncio
 import os
 import re
+import secrets
 from dataclasses import replace
 from pathlib import Path
 
 from clawstead_proxy_sync import nginx_conf
+from clawstead_proxy_sync.adapters.files import make_directory, write_atomically
 from clawstead_proxy_sync.adapters.layout import Layout
 from clawstead_proxy_sync.errors import EdgeUnavailableError
-from clawstead_proxy_sync.nginx_conf import NginxConfig
+from clawstead_proxy_sync.nginx_conf import CONTROL_KEY, NginxConfig
 
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/@+=-]+")
 _OTHERS_PASS = 0o001
+_KEY_BYTES = 32
 _CHAIN, _KEY = "tls/served.pem", "tls/served.key"
 
 
@@ -44,8 +47,8 @@ class InstalledSite:
         self._revision = nginx_conf.revision(site_config(config))
 
     def linked(self) -> bool:
-        """Say whether there is a certificate for nginx to load."""
-        return all((self._layout.directory / name).exists() for name in (_CHAIN, _KEY))
+        """Say whether there is a certificate for nginx to load, and a key to learn."""
+        return all((self._layout.directory / name).exists() for name in (_CHAIN, _KEY, CONTROL_KEY))
 
     async def store(self) -> None:
         """See ``ConfigFile.store``."""
@@ -53,6 +56,9 @@ class InstalledSite:
 
     def _store(self) -> None:
         check_reachable(self._layout.directory)
+        make_directory(self._layout.control_key.parent, mode=0o700)
+        if not self._layout.control_key.exists():
+            write_atomically(self._layout.control_key, secrets.token_hex(_KEY_BYTES).encode(), mode=0o600)
         for name, certificate in self._links.items():
             _link(self._layout.directory / name, self._layout.directory / certificate)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clawstead_proxy_sync.adapters.files import make_directory, write_atomically
-from clawstead_proxy_sync.nginx_conf import CANDIDATE_MAP_FILE, CONTROL_SOCKET, MAP_FILE
+from clawstead_proxy_sync.nginx_conf import CANDIDATE_MAP_FILE, CONTROL_KEY, CONTROL_SOCKET, MAP_FILE
 
 PASSABLE = 0o711
 """Others may reach what they can name, and list nothing."""
@@ -98,6 +98,11 @@ class Layout:
     def control_socket(self) -> Path:
         """Where routes are changed, if nginx can do that."""
         return self.directory / CONTROL_SOCKET
+
+    @property
+    def control_key(self) -> Path:
+        """What a change of routes must show in the machine's nginx."""
+        return self.directory / CONTROL_KEY
 
     @property
     def error_log(self) -> Path:

@@ -29,9 +29,9 @@ CHANGES = Counter("clawstead_edge_changes_total", "Changes of nginx's routes wit
 class LiveRouting(Routing):
     """Lines are changed at once; the stored map follows."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, control: Control) -> None:
         super().__init__(server)
-        self._control = Control(server.layout.control_socket)
+        self._control = control
         self._changing = asyncio.Lock()
         self._lines: dict[str, Upstream] | None = None
         self._last: RouteMap | None = None

@@ -38,7 +38,7 @@ async def serving(address: StatusAddress) -> Serving:
 
 
 async def _get(address: StatusAddress) -> str:
-    reader, writer = await (connect(address) if isinstance(address, Path) else asyncio.open_connection(*address))
+    reader, writer = await connect(address)
     try:
         writer.write(_REQUEST)
         response = await reader.read()
@@ -47,15 +47,17 @@ async def _get(address: StatusAddress) -> str:
     return response.partition(b"\r\n\r\n")[2].decode(errors="replace")
 
 
-async def connect(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Open a connection to a socket, however deep its folder is.
+async def connect(address: StatusAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection to a port, or to a socket however deep its folder is.
 
     Raises:
         OSError: nobody listens there.
     """
+    if not isinstance(address, Path):
+        return await asyncio.open_connection(*address)
     # A socket address holds 108 bytes, so a deep folder is reached through its descriptor.
-    directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)
+    directory = os.open(address.parent, os.O_PATH | os.O_DIRECTORY)
     try:
-        return await asyncio.open_unix_connection(f"/proc/self/fd/{directory}/{socket.name}")
+        return await asyncio.open_unix_connection(f"/proc/self/fd/{directory}/{address.name}")
     finally:
         os.close(directory)

@@ -7,7 +7,10 @@ local routes = ngx.shared.claw_routes
 local GENERATION = "_generation"  -- without it the dictionary is not whole, and nobody is told "unknown"
 local PAUSE = 500  -- lines between two breaths of a worker
 
+local KEY_LENGTH = 64
+
 local M = {}
+local key
 
 function M.find()
     return routes:get(ngx.var.instance_label) or (routes:get(GENERATION) and "unknown" or "unloaded")
@@ -87,6 +90,21 @@ function M.begin(path)
     end
     if not ok then
         ngx.log(ngx.CRIT, "no routes, for the route map ", why)
+    end
+end
+
+-- By the master, who may read a file that is nobody else's.
+function M.learn(path)
+    local file = io.open(path, "r")
+    if file then
+        key = file:read(KEY_LENGTH)
+        file:close()
+    end
+end
+
+function M.guard()
+    if not key or #key ~= KEY_LENGTH or ngx.var.http_x_clawstead_key ~= key then
+        return ngx.exit(ngx.HTTP_FORBIDDEN)
     end
 end
 
