@@ -29,7 +29,7 @@ from tests.support.site import EchoSite, SiteClient
 from tests.support.wait import wait_until
 
 DOMAIN, TOKEN = "claw.example", "canary-token-of-the-zone"
-LIFE = timedelta(seconds=8)
+LIFE = timedelta(seconds=10)
 """Certbot renews what lives for less than ten days when half of that is left."""
 
 

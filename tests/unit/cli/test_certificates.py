@@ -1,5 +1,6 @@
 """What people are told of the edge's certificate, what is a finding, and what keeps ``up`` from starting."""
 
+import socket
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from clawstead_cli import preflight
-from clawstead_cli.adapters.edge import Served
+from clawstead_cli.adapters.edge import Edge, Served
 from clawstead_cli.certificate_text import certificate_lines, is_late, problems
 from clawstead_cli.doctor.facts import FileFact, Severity
 from clawstead_cli.doctor.judge import judge
@@ -135,6 +136,14 @@ def test_the_doctor_finds_what_is_wrong_with_a_public_certificate(
     [finding] = judge(replace(ACME, **changes))
     assert finding.severity is severity
     assert words in finding.todo
+
+
+def test_a_domain_without_an_address_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "create_connection", unknown)
+    assert "claw.example has no address" in (Edge(()).certificate("https://claw.example").error or "")
 
 
 TOKEN = {"CLOUDFLARE_API_TOKEN": "canary"}

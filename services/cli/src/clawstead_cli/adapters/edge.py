@@ -1,5 +1,6 @@
 """The edge as a visitor meets it: its certificate, and what answers at an instance's address."""
 
+import socket
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -48,6 +49,10 @@ class Edge:
             peer = connection.peer_certificate
         except ssl.SSLCertVerificationError as error:
             return Served(error=error.verify_message)
+        except socket.gaierror as error:
+            return Served(
+                error=f"{connection.host} has no address in the DNS that this machine asks ({error.strerror})"
+            )
         except (OSError, HTTPException) as error:
             return Served(error=str(error))
         finally:
