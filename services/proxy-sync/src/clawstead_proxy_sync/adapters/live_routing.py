@@ -72,7 +72,7 @@ class LiveRouting(Routing):
             if changes:
                 await self._change(changes)
             table = RouteMap(self._generation, dict(self._lines))
-        if self._store.table != table:
+        if self._store.table != table or not await self.intact():
             await asyncio.to_thread(self._store.put, table)
         return table
 
