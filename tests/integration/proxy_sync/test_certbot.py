@@ -6,12 +6,17 @@ What real certbot does is in ``test_acme_orders.py``.
 import asyncio
 import os
 import shutil
-from datetime import timedelta
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from clawstead_proxy_sync.adapters import signing
 from clawstead_proxy_sync.adapters.acme import AcmeSource
@@ -25,6 +30,7 @@ DOMAIN, TOKEN = "claw.example", "canary-token"
 # Writes down how it was called, then does what the test says; "got" is what certbot leaves after a success.
 STAND_IN = """#!/bin/sh
 printf '%s\\n' "$@" > arguments; env > environment; pwd > directory; echo $$ > pid
+cut -d ' ' -f 6 /proc/$$/stat > session
 . "{folder}/does"
 """
 GETS = """
@@ -33,6 +39,8 @@ cp "{got}/privkey.pem" "{got}/fullchain.pem" "$live"; cp "{got}/fullchain.pem" "
 cp "{got}/fullchain.pem" "$live/chain.pem"
 echo "archive_dir = $PWD/config/archive/claw.example" > config/renewal/claw.example.conf
 """
+STUBBORN = ["", "trap '' TERM; "]
+LOCKS = "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
 DEPLOYS = 'RENEWED_LINEAGE="$live" ./deploy\n'
 
 
@@ -92,6 +100,7 @@ async def test_certbot_runs_in_its_folder_with_the_token_in_a_file_of_ours_only(
     assert [path.stat().st_mode & 0o777 for path in (credentials, stand_in.folder)] == [0o600, 0o700]
     assert stand_in.wrote("arguments").startswith("certonly\n")
     assert stand_in.wrote("directory").strip() == str(stand_in.folder)
+    assert int(stand_in.wrote("session")) != os.getsid(0), "what ends us by a terminal or a group must not end it"
     assert "canary" not in stand_in.wrote("arguments") + stand_in.wrote("environment")
 
 
@@ -113,7 +122,7 @@ async def test_what_it_got_is_served_and_then_renewed(stand_in: StandIn) -> None
 
 
 async def test_a_hook_that_was_never_run_is_made_up_for(stand_in: StandIn) -> None:
-    """Certbot ends with 0 although its hook failed, and it does not run it again."""
+    """Certbot ends with 0 although its hook failed, and does not run it again."""
     stand_in.does(GETS)
     serial = stand_in.issues()
     source = stand_in.source()
@@ -130,6 +139,54 @@ async def test_a_pair_that_does_not_belong_together_is_never_served(stand_in: St
     assert (await failure(source)).reason is Reason.UNUSABLE
     assert (await source.current()).facts.serial == serial
     assert (await stand_in.source().current()).facts.serial == serial, "nor by the next process"
+
+
+async def test_a_pair_that_is_older_or_that_tls_does_not_take_is_never_served(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = stand_in.source()
+    stand_in.does(GETS + DEPLOYS)
+    serial = stand_in.issues()
+    await source.obtain()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(signing, "datetime", Yesterday)
+        stand_in.issues()
+    assert "older" in str(await failure(source))
+    weak = rsa.generate_private_key(65537, 1024)
+    with monkeypatch.context() as weaker:
+        weaker.setattr("clawstead_proxy_sync.adapters.signing.ec.generate_private_key", lambda _: weak)
+        stand_in.issues()
+    assert "TLS does not take it" in str(await failure(source))
+    assert (await source.current()).facts.serial == serial
+
+
+class Yesterday(datetime):
+    """A clock that is late."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Yesterday":
+        return super().now(tz) - timedelta(days=1)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Have another process hold certbot's own lock."""
+    with subprocess.Popen([sys.executable, "-c", LOCKS, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        yield
+        other.communicate(b"\n")
+
+
+async def test_what_a_busy_certbot_works_at_is_left_alone(stand_in: StandIn) -> None:
+    half = stand_in.folder / "config" / "live" / DOMAIN / "privkey.pem"
+    half.parent.mkdir(parents=True)
+    half.write_text("half")
+    with locked(half.parents[2] / ".certbot.lock"):
+        await stand_in.source().obtain()
+        assert half.exists()
+    await stand_in.source().obtain()
+    assert not half.exists(), "nobody works at it"
 
 
 async def test_a_lost_or_damaged_pair_comes_back_from_what_certbot_has(stand_in: StandIn) -> None:
@@ -187,7 +244,7 @@ async def test_its_end_is_understood(stand_in: StandIn, script: str, reason: Rea
     assert message in str(failed)
 
 
-@pytest.mark.parametrize("stubborn", ["", "trap '' TERM; "])
+@pytest.mark.parametrize("stubborn", STUBBORN)
 async def test_it_is_ended_with_its_children_at_the_deadline(
     stand_in: StandIn, stubborn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,8 +255,12 @@ async def test_it_is_ended_with_its_children_at_the_deadline(
     await gone(stand_in, "pid", "child")
 
 
-async def test_a_stop_ends_it_with_its_children(stand_in: StandIn) -> None:
-    stand_in.does("sleep 60 & echo $! > child; wait")
+@pytest.mark.parametrize("stubborn", STUBBORN)
+async def test_a_stop_ends_it_with_its_children(
+    stand_in: StandIn, stubborn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clawstead_proxy_sync.adapters.certbot._GRACE_SECONDS", 0.3)
+    stand_in.does(f"{stubborn}sleep 60 & echo $! > child; wait; sleep 60")
     task = asyncio.create_task(stand_in.source().obtain())
     await wait_until(lambda: (stand_in.folder / "child").exists() and stand_in.wrote("child").strip())
     task.cancel()

@@ -49,7 +49,7 @@ class AcmeSource:
         command = Command.RENEW if self._certbot.ordered and not issue else Command.CERTONLY
         await self._certbot.run(command, dry_run=dry_run, force=force)
         if not dry_run:
-            await self._adopt(await self._certbot.obtained())
+            await self._adopt(await asyncio.to_thread(self._certbot.obtained))
 
     async def _adopt(self, content: bytes | None) -> None:
         """Serve what certbot got, if that is another and good.

@@ -95,23 +95,18 @@ class Certbot:
         config, name = self._folder / CONFIG, self._order.domain
         return config / "renewal" / f"{name}.conf", config / "live" / name, config / "archive" / name
 
-    async def obtained(self) -> bytes | None:
-        """Return the newest key and chain that certbot got, None before the first.
+    def obtained(self) -> bytes | None:
+        """Return the newest key and chain that certbot keeps, None before the first.
 
-        A hook that failed, or was killed, leaves no trace in certbot's exit code; so it is made up for here.
+        Not what the hook joined: a hook that failed leaves no trace in certbot's exit code. While certbot runs
+        key and chain may be of two certificates.
 
         Raises:
-            OSError: they cannot be read, or joined.
+            OSError: they cannot be read.
         """
-        lineage = self._lineage[1]
-        content = await asyncio.to_thread(_joined, lineage)
-        if content is None or content == await asyncio.to_thread(self.joined):
-            return content
-        await asyncio.to_thread(self._prepare)
-        code, output = await self._run(DEPLOY_HOOK, RENEWED_LINEAGE=str(lineage))
-        if code:
-            raise OSError(f"key and chain cannot be joined: {output.strip()}")
-        return await asyncio.to_thread(self.joined)
+        live = self._lineage[1]
+        key, chain = (_content(live / name) for name in ("privkey.pem", "fullchain.pem"))
+        return None if key is None or chain is None else key + chain
 
     def joined(self) -> bytes | None:
         """Return the key and chain that the hook joined last, None before the first.
@@ -175,7 +170,7 @@ class Certbot:
             return str(Path(found).absolute())
         raise CertificateError(Reason.CERTBOT_MISSING, f"certbot is not installed ({named} cannot be found)")
 
-    async def _run(self, *line: str, **extra: str) -> tuple[int, str]:
+    async def _run(self, *line: str) -> tuple[int, str]:
         # ``timeout`` leads its own group and ends it as a whole: certbot with its hooks.
         limited = ("timeout", f"--kill-after={_GRACE_SECONDS}", f"{self._deadline}", *line)
         # Into a file of this run: a pipe would break when we die, and certbot with it, in the middle of storing.
@@ -186,7 +181,7 @@ class Certbot:
                 process = await asyncio.create_subprocess_exec(
                     *limited,
                     cwd=self._folder,
-                    env={**environment(self._order, os.environ, self._folder), **extra},
+                    env=environment(self._order, os.environ, self._folder),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
                     stderr=asyncio.subprocess.STDOUT,
@@ -202,11 +197,6 @@ class Certbot:
         finally:
             await _end(process)
         return code, await asyncio.to_thread(_tail, said)
-
-
-def _joined(lineage: Path) -> bytes | None:
-    key, chain = (_content(lineage / name) for name in ("privkey.pem", "fullchain.pem"))
-    return None if key is None or chain is None else key + chain
 
 
 def _content(path: Path) -> bytes | None:
