@@ -121,6 +121,8 @@ async def test_everybody_behind_a_trusted_proxy_sees_the_same_client(edge: Runni
         terminal = f"wss://claw.localhost:{proxy.port}/ws/terminal"
         async with websockets.connect(terminal, host="127.0.0.1", ssl=proxy.tls, additional_headers=headers) as ws:
             assert json.loads(await ws.recv())["client"] == seen
+            assert ws.response
+            assert ws.response.headers["X-Request-ID"]
     assert await logged_clients(edge, 3 * len(SEEN)) == sorted([*SEEN.values()] * 3)
 
 
