@@ -22,15 +22,12 @@ _PAGES = {
 class Claim:
     """What one instance wants of its name: where it leads, and whether requests may go there now, or what they see."""
 
-    observed: Observed
+    label: str
+    """The first label of the instance's hostname."""
     target: Upstream | None
     page: Page = Page.STARTING
     ready: bool = False
-
-    @property
-    def label(self) -> str:
-        """The first label of the instance's hostname."""
-        return self.observed.subdomain
+    deleting: bool = False
 
     @property
     def upstream(self) -> Upstream | None:
@@ -50,10 +47,13 @@ def claim_of(observed: Observed) -> Claim | None:
     if observed.phase is Phase.REMOVED:
         return None
     check_label(observed.subdomain)
-    page = _PAGES.get(observed.phase, Page.STARTING)
-    if observed.host is None or observed.port is None:
-        return Claim(observed, None, page)
-    return Claim(observed, Upstream(observed.host, observed.port), page, ready=observed.phase is Phase.RUNNING)
+    return Claim(
+        label=observed.subdomain,
+        target=None if observed.host is None or observed.port is None else Upstream(observed.host, observed.port),
+        page=_PAGES.get(observed.phase, Page.STARTING),
+        ready=observed.phase is Phase.RUNNING,
+        deleting=observed.phase is Phase.DELETING,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,8 @@ class RouteTable:
         self._by_label: defaultdict[str, set[str]] = defaultdict(set)
         self._kept: dict[str, Kept] = {}
         self._kept_at: dict[Upstream, str] = {}
+        self._lines: dict[str, Upstream] = {}
+        """Follows from the others, and is kept because it is asked for with every event."""
 
     @property
     def instances(self) -> Set[str]:
@@ -106,6 +108,8 @@ class RouteTable:
             self._claims[instance_id] = claim
             self._by_label[claim.label].add(instance_id)
             touched |= self._give_way(claim)
+        for label in touched:
+            self._draw(label)
         return touched
 
     def replace(self, claims: Mapping[str, Claim]) -> None:
@@ -114,6 +118,7 @@ class RouteTable:
         self._by_label.clear()
         self._kept.clear()
         self._kept_at.clear()
+        self._lines.clear()
         for instance_id, claim in claims.items():
             self.put(instance_id, claim)
 
@@ -124,6 +129,7 @@ class RouteTable:
             if label not in self._by_label and kept.target not in taken:
                 self._kept[label] = kept
                 self._kept_at[kept.target] = label
+                self._draw(label)
 
     def forget(self, label: str) -> set[str]:
         """Drop what is kept of a name, now that the log tells of it; return the labels whose route that changes."""
@@ -131,6 +137,7 @@ class RouteTable:
         if kept is None:
             return set()
         self._kept_at.pop(kept.target, None)
+        self._draw(label)
         return {label}
 
     def copy(self) -> "RouteTable":
@@ -150,8 +157,8 @@ class RouteTable:
         The API gives a name to one living instance at a time; should two ever claim it, the newcomer must
         not take it over.
         """
-        claims = [self._claims[instance_id] for instance_id in sorted(self.claimants(label))]
-        return min(claims, key=lambda claim: claim.observed.phase is Phase.DELETING, default=None)
+        claims = [self._claims[instance_id] for instance_id in sorted(self._by_label.get(label, ()))]
+        return min(claims, key=lambda claim: claim.deleting, default=None)
 
     def upstream(self, label: str) -> Upstream | None:
         """Return where requests for ``label`` go now, None while they may not."""
@@ -174,9 +181,13 @@ class RouteTable:
 
     def routes(self) -> dict[str, Upstream]:
         """Return the whole table: where each name leads."""
-        owners = {label: self.owner(label) for label in self._by_label}
-        claimed = {label: claim.target for label, claim in owners.items() if claim and claim.target}
-        return {label: kept.target for label, kept in self._kept.items()} | claimed
+        return self._lines.copy()
+
+    def _draw(self, label: str) -> None:
+        if line := self.line(label):
+            self._lines[label] = line
+        else:
+            self._lines.pop(label, None)
 
     def _give_way(self, claim: Claim) -> set[str]:
         # A port that another instance has now must not be reached under a name of long ago.

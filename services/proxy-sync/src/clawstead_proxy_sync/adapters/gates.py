@@ -3,6 +3,7 @@
 At a closed gate a file ``<label>.<page>`` in another folder says which page answers.
 """
 
+import os
 from pathlib import Path
 
 from clawstead_proxy_sync.adapters.files import make_directory
@@ -78,6 +79,7 @@ def _touch(path: Path) -> None:
 
 def _names(directory: Path) -> set[str]:
     try:
-        return {entry.name for entry in directory.iterdir() if not entry.is_dir()}
+        with os.scandir(directory) as entries:  # tells what is a folder without another look at each of thousands
+            return {entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)}
     except FileNotFoundError:
         return set()

@@ -124,7 +124,8 @@ class LiveRouting(Routing):
         if self._lines is None:
             return None
         lines = self._lines
-        differing = {label for label in lines.keys() | routes.keys() if lines.get(label) != routes.get(label)}
+        differing = {label for label, upstream in routes.items() if lines.get(label) != upstream}
+        differing |= lines.keys() - routes.keys()
         return {label: (lines.get(label), routes.get(label)) for label in differing}
 
     async def _change(self, changes: Changes) -> None:
