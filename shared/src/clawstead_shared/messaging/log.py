@@ -204,13 +204,15 @@ class Log:
     async def _request(self, query: Mapping[str, Any]) -> tuple[list[Stored], int]:
         client = self._client()
         inbox = client.new_inbox()
-        subscription = await client.subscribe(inbox)
+        # The client's own way to wait for a message makes two tasks for each, and there are thousands.
+        messages: asyncio.Queue[Msg] = asyncio.Queue()
+        subscription = await client.subscribe(inbox, cb=messages.put)
         found: list[Stored] = []
         try:
             await client.publish(f"$JS.API.DIRECT.GET.{self._stream}", json.dumps(query).encode(), reply=inbox)
             while True:
                 async with asyncio.timeout(_STALL_SECONDS):
-                    message = await subscription.next_msg(timeout=_STALL_SECONDS)
+                    message = await messages.get()
                 headers = message.headers or {}
                 if _SEQUENCE not in headers:  # what is stored may have a Status of its own, and ends nothing
                     _require_stream(headers, self._stream)
