@@ -300,3 +300,43 @@ async def test_at_boot_a_route_of_an_instance_that_nobody_observes_is_withdrawn(
     bench.bus.events = bench.bus.of(Topic.ROUTE)
     async for again in rebooted(bench, FakeEdge()):
         assert again.activity(observed.instance_id) == [True, False]
+
+
+async def test_where_lines_change_at_once_a_gate_waits_for_no_table(bench: Bench) -> None:
+    bench.edge.leads = True
+    bench.edge.publishing.clear()
+    observed = await asyncio.wait_for(bench.observe(make_observed()), 1)
+    label = observed.subdomain
+    assert bench.edge.actions == [f"close {label}", f"lead {label}", f"open {label}"]
+    await asyncio.wait_for(bench.observe(observed, phase=Phase.REMOVED), 1)
+    assert bench.edge.actions[3:] == [f"close {label}", f"lead {label}"]
+    assert bench.edge.served
+    assert bench.edge.served.routes == {}
+    bench.edge.publishing.set()
+
+
+async def test_a_gate_waits_for_the_disk_if_what_lies_there_leads_elsewhere(bench: Bench) -> None:
+    """A loss of power must not bring an old port back under an open gate."""
+    observed = await bench.observe(make_observed())
+    await bench.publisher.settled()
+    label = observed.subdomain
+    bench.edge.leads = True
+    bench.edge.actions.clear()
+    await bench.observe(observed, port=2222)
+    assert bench.edge.actions == [f"close {label}", f"lead {label}", f"publish {label}", f"open {label}"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "page"), [(Phase.STARTING, "starting"), (Phase.STOPPED, "stopped"), (Phase.FAILED, "failed")]
+)
+async def test_what_a_closed_gate_shows_changes_without_a_table(bench: Bench, phase: Phase, page: str) -> None:
+    observed = await bench.observe(make_observed())
+    await bench.publisher.settled()
+    published = len(bench.edge.published)
+    await bench.observe(observed, phase=phase)
+    await bench.publisher.settled()
+    assert bench.edge.shown == {observed.subdomain: page}
+    bench.edge.shown.clear()
+    bench.keeper.repair_gates()
+    assert bench.edge.shown == {observed.subdomain: page}
+    assert len(bench.edge.published) == published

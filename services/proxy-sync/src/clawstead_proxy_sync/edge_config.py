@@ -3,17 +3,19 @@
 import grp
 import os
 import pwd
+import resource
 import socket
 from ipaddress import IPv6Address
 from pathlib import Path
 
 from clawstead_proxy_sync import dashboard, lookup, pages
-from clawstead_proxy_sync.nginx_conf import CONTROL_KEY, NginxConfig
+from clawstead_proxy_sync.nginx_conf import CONTROL_KEY, SPARE_FILES, NginxConfig
 from clawstead_proxy_sync.ports import Certificate
 from clawstead_proxy_sync.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 
+_FEWEST_CONNECTIONS = 512
 _CONNECTIONS = 16384
 _CONNECTIONS_OF_MANY_WORKERS = 4096
 """Each takes memory in every worker, and reloads leave workers behind."""
@@ -43,7 +45,7 @@ def nginx_config(settings: Settings, certificate: Certificate | None, modules: t
         dashboard_policy=dashboard.content_security_policy(settings.base_url) if settings.dashboard_dir else None,
         live=bool(modules) or (settings.system and settings.edge_routing == "live"),
         modules=modules,
-        connections=_CONNECTIONS if modules else _CONNECTIONS_OF_MANY_WORKERS,
+        connections=_connections(_CONNECTIONS if modules else _CONNECTIONS_OF_MANY_WORKERS),
         user=worker_user(),
         **(_inside_the_machines(settings) if settings.system else {}),
     )
@@ -79,6 +81,14 @@ def worker_user() -> str | None:
             continue
         return f"{name} {grp.getgrgid(user.pw_gid).gr_name}"
     raise RuntimeError(f"none of the users {', '.join(_WORKER_USERS)} exists to run nginx's workers")
+
+
+def _connections(wanted: int) -> int:
+    """Return how many connections a worker may have: only root can raise the limit of its files."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if os.geteuid() == 0 or most == resource.RLIM_INFINITY:
+        return wanted
+    return max(min(wanted, most - SPARE_FILES), _FEWEST_CONNECTIONS)
 
 
 def _has_ipv6() -> bool:

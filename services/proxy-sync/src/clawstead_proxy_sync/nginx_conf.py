@@ -30,7 +30,7 @@ _CLIENT_HEADERS = frozenset(
 )
 """Where other proxies name the client: whatever is behind the edge could believe a visitor's own."""
 _FORWARDED_HEADERS = frozenset({"Forwarded", "X-Forwarded-For", "X-Real-Ip"})
-_SPARE_FILES = 1024
+SPARE_FILES = 1024
 """Of a worker, beyond its connections: pages, logs, request bodies."""
 _REVISION_DIGITS = 12
 _BUCKET_SIZE = 128
@@ -132,7 +132,7 @@ def _rendered(config: NginxConfig, *, revision: str) -> str:
             loopback_client=LOOPBACK_CLIENT,
             map_file=MAP_FILE,
             revision=revision,
-            spare_files=_SPARE_FILES,
+            spare_files=SPARE_FILES,
         )
     )
 
