@@ -218,6 +218,13 @@ async def test_a_folder_that_was_moved_orders_anew_and_serves_what_it_has(stand_
     assert (stand_in.wrote("arguments").split()[0], DOMAIN in stand_in.wrote("found")) == ("certonly", False)
 
 
+async def test_what_it_leaves_when_it_cannot_begin_is_cleared_away(stand_in: StandIn) -> None:
+    stand_in.does("mktemp -d; exit 1")
+    for _ in range(2):
+        await failure(stand_in.source())
+    assert len(list((stand_in.folder / "tmp").iterdir())) == 1
+
+
 async def test_a_dry_run_takes_nothing_over(stand_in: StandIn) -> None:
     stand_in.does(GETS)
     stand_in.issues()

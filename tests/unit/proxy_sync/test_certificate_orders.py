@@ -102,6 +102,7 @@ def test_certbot_is_given_what_it_needs_and_nothing_of_ours() -> None:
         "PATH": "/bin",
         "https_proxy": "http://proxy:3128",
         "HOME": "/home",
+        "TMPDIR": "/home/tmp",
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
     }

@@ -1,9 +1,9 @@
 """Runs certbot: in a folder and a session of its own, never for longer than a deadline.
 
     tls/certbot/<directory>/
-      config/ work/ logs/   certbot's own
-      deploy                run by certbot once it has a certificate: joins key and chain
-      new.pem               what it joined; not served before it was judged
+      config/ work/ logs/ tmp/   certbot's own
+      deploy                     run by certbot once it has a certificate: joins key and chain
+      new.pem                    what it joined; not served before it was judged
 
 When proxy-sync dies, certbot goes on to its own end; the deadline is kept by ``timeout``, which outlives us.
 """
@@ -24,7 +24,15 @@ import structlog
 from clawstead_proxy_sync.adapters import credentials
 from clawstead_proxy_sync.adapters.files import make_directory, write_atomically
 from clawstead_proxy_sync.certificates.failures import CertificateError, Reason, classify
-from clawstead_proxy_sync.certificates.order import CONFIG, DEPLOY_HOOK, Command, Order, arguments, environment
+from clawstead_proxy_sync.certificates.order import (
+    CONFIG,
+    DEPLOY_HOOK,
+    TEMPORARY,
+    Command,
+    Order,
+    arguments,
+    environment,
+)
 
 log = structlog.get_logger()
 
@@ -132,7 +140,7 @@ class Certbot:
         return self._folder / "new.pem"
 
     def _prepare(self) -> None:
-        for folder in (self._folder.parent, self._folder):
+        for folder in (self._folder.parent, self._folder, self._folder / TEMPORARY):
             make_directory(folder, mode=_PRIVATE)
         hook = self._folder / DEPLOY_HOOK
         if not hook.is_file() or hook.read_bytes() != _HOOK:
@@ -145,6 +153,9 @@ class Certbot:
     def _clear_remains(self) -> None:
         for leftover in self._folder.glob("new.*[0-9]"):
             leftover.unlink(missing_ok=True)
+        # Whenever it cannot begin, it leaves a log in a new folder there.
+        for leftover in (self._folder / TEMPORARY).iterdir():
+            shutil.rmtree(leftover, ignore_errors=True)
         if not self.ordered:
             # Certbot would stumble over what is left of a certificate, or get the new one under another name.
             notes, live, archive = self._lineage

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 PRODUCTION = "https://acme-v02.api.letsencrypt.org/directory"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
-CONFIG, WORK, LOGS = "config", "work", "logs"
+CONFIG, WORK, LOGS, TEMPORARY = "config", "work", "logs", "tmp"
 """Certbot's folders, in the folder in which it is run."""
 DEPLOY_HOOK = "./deploy"
 """Relative as well: certbot keeps it for renewals, and the folder may have moved by then."""
@@ -97,7 +97,7 @@ def arguments(order: Order, command: Command, *, dry_run: bool = False, force: b
 def environment(order: Order, inherited: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return the environment in which certbot and its hooks run: nothing of ours that they do not need."""
     passed_on = {name: inherited[name] for name in _PASSED_ON if inherited.get(name)}
-    own = {"HOME": str(home), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+    own = {"HOME": str(home), "TMPDIR": str(home / TEMPORARY), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
     if order.ca_file:
         own["REQUESTS_CA_BUNDLE"] = str(order.ca_file)
     if order.cloudflare_url:
