@@ -73,13 +73,15 @@ async def test_a_route_opens_and_closes_with_its_gate_and_no_reload(
 ) -> None:
     edge = running_edge.edge
     await edge.publish({"blue": upstream})
-    workers = Master(running_edge.pid, running_edge.settings.directory).accepting()
+    master, wanted = Master(running_edge.pid, running_edge.settings.directory), running_edge.settings.edge_workers
+    await wait_until(lambda: len(master.accepting()) == wanted, what="every worker has its title")
+    workers = master.accepting()
     for _ in range(3):
         assert (await client.get("blue")).status_code == 503
         edge.open_gate("blue")
         assert (await client.get("blue")).status_code == 200
         edge.close_gate("blue")
-    assert Master(running_edge.pid, running_edge.settings.directory).accepting() == workers
+    assert master.accepting() == workers
 
 
 async def test_after_publishing_no_worker_serves_an_older_table(

@@ -42,17 +42,21 @@ class Gates:
             if other is not page:
                 (self._closed / f"{label}.{other}").unlink(missing_ok=True)
 
-    def expire(self) -> None:
-        """Close all gates that an earlier boot of the machine has left.
+    def expire(self, *, running: bool) -> None:
+        """Close all gates that an earlier boot of the machine has left. ``running`` says whether nginx was found so.
 
         No instance has been running since; and after a loss of power a gate may be back that had been closed.
         """
         marker, boot = self._ready.parent / "boot", _BOOT.read_text()
-        if not marker.is_file() or marker.read_text() != boot:
+        known = marker.read_text() if marker.is_file() else None
+        if known == boot:
+            return
+        # Where no boot was noted yet, the gates of an nginx that runs are of this one.
+        if known is not None or not running:
             pages = self.pages()
             for label in self.all():
                 self.close(label, pages.get(label))
-            marker.write_text(boot)
+        marker.write_text(boot)
 
     def all(self) -> set[str]:
         """Return the names of all files among the open gates, labels or not."""

@@ -174,8 +174,7 @@ class NginxEdge:
     async def _begin(self) -> None:
         await asyncio.to_thread(self._layout.prepare, self._files)
         running = self._daemon.find()
-        if not running:
-            await asyncio.to_thread(self._gates.expire)
+        await asyncio.to_thread(self._gates.expire, running=running)
         adopted = running and await self._adopt()
         if not adopted:
             await self._routing.start()
