@@ -289,6 +289,18 @@ async def test_connections_to_a_gateway_are_kept_and_one_that_died_fails_no_requ
         assert (await client.request(method, "blue", content=content)).status_code == 200
 
 
+async def test_a_gateway_may_have_an_address_of_either_family(running_edge: RunningEdge, client: SiteClient) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "::1", port := free_port()):
+        running_edge.edge.open_gate("six")
+        await running_edge.edge.lead("six", Upstream("::1", port))
+        assert (await client.get("six")).status_code == 200
+
+
 async def test_a_request_over_a_connection_that_was_cut_is_repeated_only_if_that_is_harmless(
     running_edge: RunningEdge, client: SiteClient
 ) -> None:
