@@ -100,7 +100,7 @@ async def scale(routing: str, instances: int, rounds: int) -> None:
         show_memory("after that", ours)
         last = names[-1]
         show("both killed", [await start_again(ours, last, forget=False) for _ in range(rounds)])
-        show("both killed, table and gates lost", [await start_again(ours, last, forget=True) for _ in range(rounds)])
+        show("both killed, table and gates lost", [await start_again(ours, last, forget=True)])
         await asyncio.sleep(_SETTLE_SECONDS)
         show_memory("after a start", ours)
         report = await rebuild(ours.bus, "proxy-sync")

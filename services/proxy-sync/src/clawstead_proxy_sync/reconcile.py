@@ -77,8 +77,9 @@ class RouteKeeper:
         Raises:
             TransientError: bus or edge did not do their part now.
         """
-        observed = await self._events.snapshot(Topic.OBSERVED)
+        # One after the other, as each is large for a moment.
         self._facts.restore(await self._events.snapshot(Topic.ROUTE))
+        observed = await self._events.snapshot(Topic.OBSERVED)
         for event in observed.values():
             refusal, _ = self._take(event)
             if refusal:

@@ -109,11 +109,7 @@ class Log:
         Raises:
             TransientError: the bus did not answer in time.
         """
-        try:
-            subjects = await self._subjects(subject)
-        except (NatsError, TimeoutError, OSError) as error:
-            raise TransientError(f"reading the log: bus did not answer ({type(error).__name__})") from error
-        return await self.newest_of(subjects)
+        return await self.newest_of(await self._subjects(subject))
 
     async def newest_of(self, subjects: Collection[str]) -> list[Stored]:
         """Return the newest message of each of ``subjects``, of which there may be thousands.
@@ -121,14 +117,7 @@ class Log:
         Raises:
             TransientError: the bus did not answer in time.
         """
-        wanted = sorted(set(subjects))
-        found: list[Stored] = []
-        try:
-            for first in range(0, len(wanted), PAGE):
-                found += await self._last_of(set(wanted[first : first + PAGE]))
-        except (NatsError, TimeoutError, OSError) as error:
-            raise TransientError(f"reading the log: bus did not answer ({type(error).__name__})") from error
-        return found
+        return [message async for page in self._pages_of(subjects) for message in page]
 
     async def events(self, subject: str) -> list[Event[Payload]]:
         """Return the events of one subject, oldest first; what is malformed does not count.
@@ -148,7 +137,7 @@ class Log:
         Raises:
             TransientError: the bus did not answer in time.
         """
-        return await self._readable(await self.newest(subject))
+        return await self.newest_events_of(await self._subjects(subject))
 
     async def newest_events_of(self, subjects: Collection[str]) -> list[Event[Payload]]:
         """Return the newest event of each of ``subjects``; what is malformed does not count.
@@ -156,7 +145,17 @@ class Log:
         Raises:
             TransientError: the bus did not answer in time.
         """
-        return await self._readable(await self.newest_of(subjects))
+        # Page by page: thousands of messages beside the events that they become are much memory for a moment.
+        return [event async for page in self._pages_of(subjects) for event in await self._readable(page)]
+
+    async def _pages_of(self, subjects: Collection[str]) -> AsyncIterator[list[Stored]]:
+        wanted = sorted(set(subjects))
+        for first in range(0, len(wanted), PAGE):
+            try:
+                page = await self._last_of(set(wanted[first : first + PAGE]))
+            except (NatsError, TimeoutError, OSError) as error:
+                raise TransientError(f"reading the log: bus did not answer ({type(error).__name__})") from error
+            yield page
 
     async def _readable(self, messages: Collection[Stored]) -> list[Event[Payload]]:
         found: list[Event[Payload]] = []
@@ -182,7 +181,10 @@ class Log:
         return found
 
     async def _subjects(self, subject: str) -> set[str]:
-        info = await self._client().jetstream().stream_info(self._stream, subjects_filter=subject)
+        try:
+            info = await self._client().jetstream().stream_info(self._stream, subjects_filter=subject)
+        except (NatsError, TimeoutError, OSError) as error:
+            raise TransientError(f"reading the log: bus did not answer ({type(error).__name__})") from error
         return set(info.state.subjects or {})
 
     async def last_sequence(self) -> int:
