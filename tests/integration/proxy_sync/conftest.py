@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import websockets
 
 from clawstead_proxy_sync.adapters.layout import Layout
 from clawstead_proxy_sync.adapters.local_ca import LocalAuthority
@@ -121,6 +122,19 @@ async def client(running_edge: RunningEdge) -> AsyncIterator[SiteClient]:
 @pytest.fixture
 def upstream(site: EchoSite) -> Upstream:
     return Upstream("127.0.0.1", site.port)
+
+
+def socket_of(client: SiteClient, label: str = "blue") -> websockets.connect:
+    """Return the way to a WebSocket of an instance."""
+    return websockets.connect(
+        f"wss://{label}.claw.localhost:{client.port}/socket", host="127.0.0.1", port=client.port, ssl=client.tls
+    )
+
+
+async def is_live(ws: websockets.ClientConnection, text: str) -> bool:
+    await ws.send(text)
+    async with asyncio.timeout(5):
+        return await ws.recv() == f"echo {text}"
 
 
 def is_alive(pid: int) -> bool:

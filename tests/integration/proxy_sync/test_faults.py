@@ -12,28 +12,24 @@ from pathlib import Path
 
 import httpx
 import pytest
-import websockets
 
 from clawstead_proxy_sync import nginx_map
 from clawstead_proxy_sync.adapters.daemon import NginxDaemon
 from clawstead_proxy_sync.adapters.nginx_process import Master
 from clawstead_proxy_sync.errors import EdgeRefusedError
 from clawstead_proxy_sync.nginx_map import RouteMap, Upstream
-from tests.integration.proxy_sync.conftest import RunningEdge, is_alive, make_edge, make_settings, map_only, running
+from tests.integration.proxy_sync.conftest import (
+    RunningEdge,
+    is_alive,
+    is_live,
+    make_edge,
+    make_settings,
+    map_only,
+    running,
+    socket_of,
+)
 from tests.support.site import EchoSite, SiteClient
 from tests.support.wait import wait_until
-
-
-def socket_of(client: SiteClient, label: str = "blue") -> websockets.connect:
-    return websockets.connect(
-        f"wss://{label}.claw.localhost:{client.port}/socket", host="127.0.0.1", port=client.port, ssl=client.tls
-    )
-
-
-async def is_live(ws: websockets.ClientConnection, text: str) -> bool:
-    await ws.send(text)
-    async with asyncio.timeout(5):
-        return await ws.recv() == f"echo {text}"
 
 
 @contextlib.asynccontextmanager
@@ -93,21 +89,6 @@ async def test_after_publishing_no_worker_serves_an_older_table(
         await running_edge.edge.publish({label: upstream})
         answers = await asyncio.gather(*(client.get(label) for _ in range(8)))
         assert {answer.status_code for answer in answers} == {200}
-
-
-@map_only
-async def test_connections_live_through_reloads(
-    running_edge: RunningEdge, client: SiteClient, upstream: Upstream
-) -> None:
-    running_edge.edge.open_gate("blue")
-    await running_edge.edge.publish({"blue": upstream})
-    async with socket_of(client) as ws:
-        await ws.recv()
-        for number in range(3):
-            await running_edge.edge.publish({"blue": upstream, f"other{number}": upstream})
-            assert await is_live(ws, f"after reload {number}")
-        await wait_until(lambda: running_edge.edge.draining == 1)
-    await wait_until(lambda: running_edge.edge.draining == 0)
 
 
 async def test_a_killed_master_is_replaced_and_its_connections_stay_open(

@@ -16,8 +16,8 @@ from clawstead_shared.ids import new_instance_id
 from clawstead_shared.messaging import Bus
 from clawstead_shared.streams import DEAD_LETTER_STREAM, PROXY_SYNC, STATE_STREAM
 from clawstead_shared.subjects import Topic, subject_of
-from tests.integration.proxy_sync.conftest import each_way, is_alive, map_only
-from tests.integration.proxy_sync.test_faults import is_live, serves, socket_of
+from tests.integration.proxy_sync.conftest import each_way, is_alive, is_live, map_only, socket_of
+from tests.integration.proxy_sync.test_faults import serves
 from tests.support.factories import make_observed, observed_event
 from tests.support.nats_server import NatsServer
 from tests.support.proxy_sync_process import ProxySyncProcess

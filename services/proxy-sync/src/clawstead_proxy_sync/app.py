@@ -145,7 +145,9 @@ def nginx_edge(settings: Settings, config: NginxConfig) -> NginxEdge:
         control = Control((LOOPBACK, settings.edge_control_port), layout.control_key)
     else:
         control = Control(layout.control_socket)
-        server = Server(layout, command, NginxDaemon(layout, command), OwnConfigFile(layout, command))
+        server = Server(
+            layout, command, NginxDaemon(layout, command, settings.edge_drain_workers), OwnConfigFile(layout, command)
+        )
     routing = LiveRouting(server, control) if config.live else MapRouting(server)
     return NginxEdge(server, routing, config, pages.render(), keep=settings.keep_edge)
 

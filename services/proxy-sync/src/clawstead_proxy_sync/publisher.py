@@ -25,7 +25,7 @@ log = structlog.get_logger()
 LINES = Gauge("clawstead_edge_routes", "Lines of the table that is served")
 FAILING = Gauge("clawstead_edge_publish_failing", "1 while the newest table cannot be published")
 
-_LONGEST_PAUSE_SECONDS = 10.0
+_LONGEST_PAUSE_SECONDS = 60.0
 _SETTLE_SECONDS = 15.0
 
 

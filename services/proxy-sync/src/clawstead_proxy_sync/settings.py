@@ -42,8 +42,10 @@ class Settings(ServiceSettings, CertificateSettings):
     """Leave nginx serving when this service is stopped; the next one takes it over."""
     edge_reload_interval: Seconds = Field(default=timedelta(seconds=1), gt=timedelta(0))
     """Least time between two reloads, unless a route must not wait."""
-    edge_drain: Seconds = Field(default=timedelta(minutes=5), ge=timedelta(seconds=1))
+    edge_drain: Seconds = Field(default=timedelta(days=1), ge=timedelta(seconds=1))
     """How long a connection may go on with a worker that a reload replaced; then it is cut."""
+    edge_drain_workers: int = Field(default=40, ge=1, le=1000)
+    """How many replaced workers may go on (some 5 MB each): of more, the oldest are ended earlier."""
     edge_check_interval: Seconds = Field(default=timedelta(seconds=10), gt=timedelta(0))
     """How often the files of the edge are compared with what they should be."""
     edge_resync_interval: Seconds = Field(default=timedelta(seconds=60), gt=timedelta(0))

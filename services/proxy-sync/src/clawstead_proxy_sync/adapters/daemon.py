@@ -27,8 +27,9 @@ class NginxDaemon(ProvedDaemon):
 
     doubt = None
 
-    def __init__(self, layout: Layout, command: NginxCommand) -> None:
+    def __init__(self, layout: Layout, command: NginxCommand, most_draining: int) -> None:
         super().__init__(layout.socket)
+        self._most_draining = most_draining
         self._layout = layout
         self._command = command
         self._rotate_at = time.monotonic() + _ROTATE_EVERY_SECONDS
@@ -79,6 +80,8 @@ class NginxDaemon(ProvedDaemon):
         master.send(SIGHUP)
 
     async def _look_after(self) -> str | None:
+        if self._master and (ended := self._master.end_draining(beyond=self._most_draining)):
+            log.warning("replaced workers were ended, for there were too many", workers=ended)
         if time.monotonic() > self._rotate_at:
             self._rotate_at = time.monotonic() + _ROTATE_EVERY_SECONDS
             try:

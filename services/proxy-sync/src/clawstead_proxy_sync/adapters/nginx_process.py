@@ -48,6 +48,13 @@ class Master:
         """Return the workers of earlier tables that only finish what they have."""
         return {pid for pid in self._children() if _title(pid).startswith(_DRAINING)}
 
+    def end_draining(self, *, beyond: int) -> int:
+        """End those of them that began first, if there are more than ``beyond``; return how many."""
+        oldest_last = sorted(self.draining(), key=_began, reverse=True)
+        for pid in oldest_last[beyond:]:
+            _send(pid, SIGTERM)
+        return len(oldest_last[beyond:])
+
     def send(self, number: Signals) -> None:
         """Send a signal; a process that is gone is success."""
         if self.alive():
@@ -159,9 +166,17 @@ def _working_directory(pid: int) -> str:
 
 
 def _parent(pid: int) -> int:
+    return _number(pid, 1)
+
+
+def _began(pid: int) -> int:
+    return _number(pid, 19)
+
+
+def _number(pid: int, place: int) -> int:
+    """Return what ``/proc/PID/stat`` has at a place after the name, which may hold spaces and brackets (proc(5))."""
     try:
-        # The name in the second field may hold spaces and brackets; the parent is the second field after it.
-        return int((_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+        return int((_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[place])
     except (OSError, IndexError, ValueError):
         return 0
 
