@@ -15,6 +15,7 @@ from clawstead_provisioner.spec import ContainerSpec
 from clawstead_shared.events import Progress, Reason
 from tests.support.engine_world import EngineWorld
 from tests.support.factories import STANDIN_IMAGE
+from tests.support.wait import wait_until
 
 
 @contextmanager
@@ -89,8 +90,13 @@ async def test_an_end_that_nobody_asked_for_is_told_with_its_code(world: EngineW
         world.fake.end(world.fake.containers[spec.instance_id], 7)
     event = await first_event(world, since, Happening.DIED)
     assert (event.instance_id, event.exit_code) == (spec.instance_id, 7)
-    ended = await world.engine.inspect(spec.instance_id)
-    assert ended.exit_code == 7
+
+    async def is_recorded() -> bool:
+        ended = await world.engine.inspect(spec.instance_id)
+        return ended is not None and ended.exit_code == 7
+
+    # The engine tells of the end before it has written it down.
+    await wait_until(is_recorded, what="the exit code")
 
 
 async def test_what_happened_before_is_told_to_one_who_comes_late(world: EngineWorld) -> None:

@@ -34,7 +34,10 @@ def control(running_edge: RunningEdge) -> Control:
 async def test_a_line_is_served_at_once_by_every_worker_and_no_reload(
     running_edge: RunningEdge, client: SiteClient, upstream: Upstream
 ) -> None:
-    workers = Master(running_edge.pid, running_edge.settings.directory).accepting()
+    master = Master(running_edge.pid, running_edge.settings.directory)
+    # A worker that was just born has no title yet.
+    await wait_until(lambda: len(master.accepting()) == running_edge.settings.edge_workers, what="all workers")
+    workers = master.accepting()
     running_edge.edge.open_gate("blue")
     assert (await client.get("blue")).status_code == 503
     assert await running_edge.edge.lead("blue", upstream)
@@ -42,7 +45,7 @@ async def test_a_line_is_served_at_once_by_every_worker_and_no_reload(
     assert {answer.status_code for answer in answers} == {200}
     assert await running_edge.edge.lead("blue", None)
     assert (await client.get("blue")).status_code == 503
-    assert Master(running_edge.pid, running_edge.settings.directory).accepting() == workers
+    assert master.accepting() == workers
 
 
 async def test_a_table_takes_no_newer_line_back(running_edge: RunningEdge, upstream: Upstream) -> None:

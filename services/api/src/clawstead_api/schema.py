@@ -12,7 +12,7 @@ from clawstead_api.database import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration."""
 
 _LOCK = 0x6D696772  # any number of our own, other than the relay's

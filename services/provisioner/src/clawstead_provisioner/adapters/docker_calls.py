@@ -26,6 +26,15 @@ T = TypeVar("T")
 
 _TRACER = trace.get_tracer("clawstead.provisioner")
 _SERVER_ERROR = 500
+_STARTING_A_PROCESS = ("starting container process", "start container process", "exec: ")
+_GOING_AWAY = (
+    "no such file or directory",
+    "error while dialing",
+    "transport is closing",
+    "shutting down",
+    "ttrpc: closed",
+)
+"""What an engine says that is ending, of the sockets and files that it already misses."""
 
 
 class Lane(Enum):
@@ -146,6 +155,13 @@ def answering() -> Iterator[None]:
         raise EngineUnavailableError(explanation_of(error)[:200]) from error
 
 
+def _cannot_execute(low: str) -> bool:
+    if "executable file not found" in low or "exec format error" in low:
+        return True
+    # An engine that is ending misses files of its own.
+    return "no such file or directory" in low and any(sign in low for sign in _STARTING_A_PROCESS)
+
+
 def refusal(error: APIError, image: str = "") -> Exception:
     """Return what a refusal means; the engine's status codes mislead, its text does not."""
     text = explanation_of(error)
@@ -156,6 +172,8 @@ def refusal(error: APIError, image: str = "") -> Exception:
         return PortTakenError(text)
     if "no space left on device" in low:
         return ProvisioningError(Reason.DISK_FULL, "the disk of the container engine is full")
-    if any(sign in low for sign in ("executable file not found", "no such file or directory", "exec format error")):
+    if _cannot_execute(low):
         return ProvisioningError(Reason.IMAGE_UNUSABLE, f"the image cannot run the gateway: {text[:200]}")
+    if any(sign in low for sign in _GOING_AWAY):
+        return EngineUnavailableError(text[:200])
     return ProvisioningError(Reason.INTERNAL_ERROR, f"the container engine refused: {text[:300]}")
