@@ -37,7 +37,8 @@ def installation_files(settings: Settings, credentials: Path | None = None) -> F
     root = settings.data_dir
     try:
         owner = root.stat().st_uid
-        secrets = [path for pattern in _SECRETS for path in sorted(root.glob(pattern))]
+        # A link has no mode of its own; what it leads to is looked at itself.
+        secrets = [path for pattern in _SECRETS for path in sorted(root.glob(pattern)) if not path.is_symlink()]
         site = root / _SITE
         return Files(
             owner=owner,
