@@ -35,8 +35,12 @@ class UnreliableBus:
         self.bus = bus
         self.before: list[Exception] = []
         self.after: list[Exception] = []
+        self.refused: dict[str, Exception] = {}
+        """By instance, each time."""
 
     async def publish(self, event: Event[Payload]) -> int:
+        if error := self.refused.get(event.instance_id):
+            raise error
         if self.before:
             raise self.before.pop(0)
         sequence = await self.bus.publish(event, timeout=timedelta(seconds=1))
@@ -154,9 +158,10 @@ async def test_poison_is_quarantined_and_the_others_go_on(
     error = TransientError("publish")
     error.__cause__ = MaxPayloadError()
     relay = relay_of(api, bus, sink)
+    sink.refused[poisoned] = error
     for _ in range(POISON_ATTEMPTS):
-        sink.before = [error]
         await relay.drain()
+    sink.refused.clear()
     (row,) = await waiting(api)
     assert row.instance_id == poisoned
     assert row.quarantined_at is not None

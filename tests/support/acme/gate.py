@@ -4,6 +4,7 @@ import asyncio
 import json
 import ssl
 from datetime import datetime
+from http import HTTPStatus
 
 import aiohttp
 from aiohttp import web
@@ -70,7 +71,7 @@ class AcmeGate:
             self.waiting.set()
             await self._go_on.wait()
         answer = await self._forwarded(request)
-        if request.path == _ORDER:
+        if request.path == _ORDER and answer.status == HTTPStatus.CREATED:  # one refused for its nonce is asked again
             self.orders += 1
             if self.limited_until:
                 return _too_many(self.limited_until, answer.headers["Replay-Nonce"])

@@ -4,7 +4,7 @@ import pytest
 from docker.errors import APIError
 
 from clawstead_provisioner.adapters.docker_calls import refusal
-from clawstead_provisioner.errors import EngineUnavailableError, ProvisioningError
+from clawstead_provisioner.errors import ProvisioningError
 from clawstead_shared.events import Reason
 
 
@@ -31,11 +31,14 @@ def test_an_image_that_cannot_run_is_the_images_fault(words: str) -> None:
         'connect: no such file or directory": unavailable',
         "failed to start shim: open /run/docker/containerd/daemon/state/log: no such file or directory: unknown",
         "ttrpc: closed: unknown",
-        "the client connection is closing: transport is closing",
+        "grpc: the client connection is closing: context canceled",
+        "failed to update store for object type *libnetwork.endpoint: open : no such file or directory",
     ],
 )
 def test_an_engine_that_is_ending_is_no_fault_of_the_image(words: str) -> None:
-    assert isinstance(refusal(APIError(words)), EngineUnavailableError)
+    error = refusal(APIError(words))
+    assert isinstance(error, ProvisioningError)
+    assert error.reason is Reason.ENGINE_UNAVAILABLE
 
 
 def test_what_is_not_known_is_quoted() -> None:

@@ -31,6 +31,8 @@ _GOING_AWAY = (
     "no such file or directory",
     "error while dialing",
     "transport is closing",
+    "connection is closing",
+    "context canceled",
     "shutting down",
     "ttrpc: closed",
 )
@@ -175,5 +177,5 @@ def refusal(error: APIError, image: str = "") -> Exception:
     if _cannot_execute(low):
         return ProvisioningError(Reason.IMAGE_UNUSABLE, f"the image cannot run the gateway: {text[:200]}")
     if any(sign in low for sign in _GOING_AWAY):
-        return EngineUnavailableError(text[:200])
+        return ProvisioningError(Reason.ENGINE_UNAVAILABLE, f"the container engine is ending: {text[:200]}")
     return ProvisioningError(Reason.INTERNAL_ERROR, f"the container engine refused: {text[:300]}")
