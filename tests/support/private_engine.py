@@ -55,6 +55,11 @@ class PrivateEngine:
         self.url = f"unix://{self.directory}/docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def started(self) -> bool:
+        """Whether its process was started, and not ended since."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start it; it answers a little later."""
         # A killed one leaves them, and dockerd then waits for a containerd that died with it.
@@ -94,7 +99,7 @@ class PrivateEngine:
 
     def remove(self) -> None:
         """End it, whatever it left running, and remove everything it wrote."""
-        if self._process is not None:
+        if self.started:
             self.send(signal.SIGCONT)
             self.end(signal.SIGTERM)
         # Containers may have outlived it: their shims name our directory.

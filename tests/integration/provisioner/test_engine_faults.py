@@ -68,15 +68,21 @@ async def site(engine: PrivateEngine, tmp_path: Path) -> AsyncIterator[Site]:
     await made.engine_up()
     made.client = engine.client()
     engine.take_image(STANDIN_IMAGE)
-    yield made
-    process.kill()
-    engine.send(signal.SIGCONT)
+    try:
+        yield made
+    finally:
+        process.kill()
+        server.stop()
+    # A test that failed may have left it ended or hung, with containers of which the next test must not know.
+    if engine.started:
+        engine.send(signal.SIGCONT)
+    else:
+        await made.engine_up()
     for container in made.client.containers.list(all=True):
         container.remove(force=True)
     made.client.networks.prune()
     made.client.close()
     engine.end(signal.SIGTERM)
-    server.stop()
 
 
 @pytest.fixture
