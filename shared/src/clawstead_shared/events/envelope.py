@@ -106,7 +106,7 @@ P_co = TypeVar("P_co", bound=Payload, covariant=True)
 class Event(Generic[P_co]):
     """One event. ``sequence`` and ``traceparent`` are known only of events that were read from the stream.
 
-    ``newest``: when a consumer was handed it, the log held no later event of that consumer's topics.
+    ``newest``: a consumer was handed it as soon as it was stored, and the log held no later event of its topics.
     """
 
     type: EventType

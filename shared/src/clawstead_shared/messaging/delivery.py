@@ -38,6 +38,9 @@ LATENCY = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 300),
 )
 
+_FRESH = timedelta(seconds=1)
+"""For how long after it was stored a message may be taken for the last word."""
+
 
 class Delivery:
     """Handles the messages of one consumer."""
@@ -115,8 +118,10 @@ def read(message: Msg) -> Event[Any]:
         MalformedEventError: it is no event.
     """
     told = message.metadata
-    # What was delivered before may have been followed by others that were delivered, too.
-    newest = told.num_delivered == 1 and told.num_pending == 0
+    # What was delivered before may have been followed by others that were delivered, too; and so may what lay
+    # here while this process was halted.
+    fresh = abs(datetime.now(UTC) - told.timestamp) < _FRESH
+    newest = fresh and told.num_delivered == 1 and told.num_pending == 0
     return decode(message.subject, message.headers, message.data, sequence=told.sequence.stream, newest=newest)
 
 
