@@ -52,7 +52,8 @@ contract: ## the wire contract, the boundaries between services, the locks, the 
 	@$(PYTEST) tests/contract
 
 integration: ## tests with real NATS, Docker, nginx, PostgreSQL
-	@$(SIDE_BY_SIDE) tests/integration
+	@status=0; $(SIDE_BY_SIDE) -m "not alone" tests/integration || status=1; \
+	$(PYTEST) -m alone tests/integration || status=1; exit $$status
 
 e2e: ## the whole platform, as a customer meets it
 	@$(PYTEST) tests/e2e

@@ -11,6 +11,8 @@ from clawstead_shared.messaging import Bus
 from clawstead_shared.settings import BusSettings
 from tests.support.nats_server import NatsServer
 
+pytest.register_assert_rewrite("tests.support.invariants")  # a chaos run that fails has to say what it found
+
 # The default prints every local variable of every frame: seconds of work inside the event loop, and secrets.
 _renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _renderer])

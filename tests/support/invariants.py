@@ -16,16 +16,22 @@ def of_installation(installation: str) -> dict[str, Any]:
     return {"label": f"{_LABEL}.installation={installation}"}
 
 
-def check_objects(client: Any, installation: str, instances: Path, living: Collection[str]) -> None:
-    """One container and network per living instance, nothing of others, no port twice, no stray file."""
+def check_objects(
+    client: Any, installation: str, instances: Path, living: Collection[str], unmade: Collection[str] = ()
+) -> None:
+    """One container and network per living instance, nothing of others, no port twice, no stray file.
+
+    Of those that are ``unmade``, stopped before anything was made of them, there may be something or nothing.
+    """
     found = client.containers.list(all=True, filters=of_installation(installation))
-    held = sorted(container.labels[f"{_LABEL}.instance"] for container in found)
-    assert held == sorted(living)
+    held = [container.labels[f"{_LABEL}.instance"] for container in found]
     networks = client.networks.list(filters=of_installation(installation))
-    assert sorted(network.attrs["Labels"][f"{_LABEL}.instance"] for network in networks) == held
+    joined = [network.attrs["Labels"][f"{_LABEL}.instance"] for network in networks]
+    stored = [path.name for path in instances.iterdir()]
+    for kind, owners in {"containers": held, "networks": joined, "directories": stored}.items():
+        assert sorted(owner for owner in owners if owner not in unmade) == sorted(living), kind
     ports = [container.labels[f"{_LABEL}.port"] for container in found]
     assert len(set(ports)) == len(ports)
-    assert sorted(path.name for path in instances.iterdir()) == sorted(living)
     for instance_id in living:
         assert not list((instances / instance_id).rglob(".*.clawstead-new"))
         for name in ("config", "workspace", "auth"):

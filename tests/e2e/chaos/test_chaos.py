@@ -143,7 +143,7 @@ async def test_whatever_happens_everything_ends_as_it_was_asked_for(
         found = await findings(
             verdict.states(client, customers),
             verdict.sites(client, customers),
-            verdict.objects(engine, installation, stormy.data_dir, customers),
+            verdict.objects(operator, engine, installation, stormy.data_dir, customers),
             verdict.secrets_kept(operator, customers),
             verdict.nothing_lost(operator, customers),
             verdict.dead_letters(operator, saboteur.poisoned),

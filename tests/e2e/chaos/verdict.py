@@ -1,6 +1,7 @@
 """What must be true once the storm is over, whatever it did: each check returns what it found wrong, in words."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 from nats.aio.client import Client
 
 from clawstead_shared.control import RebuildReport, Verb
-from clawstead_shared.events import Desired
+from clawstead_shared.events import Desired, Event, Observed
 from clawstead_shared.messaging.control import NobodyAnswersError, RefusedError, ask
 from clawstead_shared.messaging.log import Log, Stored
 from clawstead_shared.streams import CONSUMERS, DEAD_LETTER_STREAM, SECRETS_BUCKET, STATE_STREAM
@@ -61,11 +62,17 @@ async def sites(client: EdgeClient, customers: Customers) -> AsyncIterator[str]:
             yield finding
 
 
-async def objects(engine: Any, installation: str, data_dir: Path, customers: Customers) -> AsyncIterator[str]:
+async def objects(
+    bus: Client, engine: Any, installation: str, data_dir: Path, customers: Customers
+) -> AsyncIterator[str]:
     """One container, network and directory per living instance, none of others, no port twice; stopped ones rest."""
     living = {made.id: made for made in customers.living}
+    # What is stopped before the provisioner has made anything of it is as wanted without a container.
+    had_one = await _had_a_container(bus)
+    unmade = {made.id for made in customers.living if made.desired_state == "stopped" and made.id not in had_one}
+    instances = data_dir / "instances"
     try:
-        await asyncio.to_thread(check_objects, engine, installation, data_dir / "instances", list(living))
+        await asyncio.to_thread(check_objects, engine, installation, instances, living.keys() - unmade, unmade)
     except AssertionError as error:
         yield f"objects: {error}"
     for container in engine.containers.list(all=True, filters=of_installation(installation)):
@@ -99,14 +106,8 @@ async def secrets_kept(bus: Client, customers: Customers) -> AsyncIterator[str]:
 
 async def nothing_lost(bus: Client, customers: Customers) -> AsyncIterator[str]:
     """Every change that was accepted is in the log."""
-    told: set[tuple[str, int]] = set()
-    async for message in _messages(bus, STATE_STREAM):
-        try:
-            data = message.event().data
-        except ValueError:
-            continue
-        if isinstance(data, Desired):
-            told.add((data.instance_id, data.generation))
+    wanted = [event.data async for event in _events(bus)]
+    told = {(data.instance_id, data.generation) for data in wanted if isinstance(data, Desired)}
     for made in customers.made:
         for order in made.orders:
             if (made.id, order.generation) not in told:
@@ -171,6 +172,19 @@ async def secrecy(
     for name, text in sources.items():
         if any(secret in text for secret in secrets):
             yield f"a secret is in {name}"
+
+
+async def _had_a_container(bus: Client) -> set[str]:
+    """Return the instances of which the provisioner ever told a container."""
+    told = [event.data async for event in _events(bus)]
+    return {data.instance_id for data in told if isinstance(data, Observed) and data.container_id}
+
+
+async def _events(bus: Client) -> AsyncIterator[Event[Any]]:
+    """Yield what is in the log, but for the poison."""
+    async for message in _messages(bus, STATE_STREAM):
+        with contextlib.suppress(ValueError):
+            yield message.event()
 
 
 def _messages(bus: Client, stream: str) -> AsyncIterator[Stored]:

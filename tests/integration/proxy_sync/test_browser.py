@@ -13,6 +13,8 @@ from tests.integration.proxy_sync.conftest import RunningEdge
 from tests.support.site import EchoSite
 from tests.support.wait import wait_until
 
+pytestmark = pytest.mark.alone
+
 TICKET = "canary-ticket"
 
 
