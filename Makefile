@@ -5,6 +5,8 @@ SERVICE ?= api
 WORKERS ?= 2
 PYTEST := .venv/bin/pytest -q
 SIDE_BY_SIDE := $(PYTEST) -n $(WORKERS) --dist loadfile
+# A machine that forbids Python to keep what it compiled pays for it again in every process of every test.
+unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := shared api provisioner proxy_sync health terminal keeper cli
 
 .PHONY: help setup setup-dev lock docs lint type unit contract integration e2e test up down logs status streams migrate clean

@@ -116,7 +116,8 @@ install_python_packages() {
         if [ -e "$project/pyproject.toml" ]; then members+=(--editable "${project%/}"); fi
     done
     rm -f .venv/.clawstead-stamp
-    .tools/bin/uv pip sync --quiet --python .venv --require-hashes "$lock" \
+    # Compiled now: who runs it later may not write here, and would compile it all each time.
+    .tools/bin/uv pip sync --quiet --compile-bytecode --python .venv --require-hashes "$lock" \
         || fail "the Python packages were not installed: does uv reach a package index?"
     .tools/bin/uv pip install --quiet --python .venv --no-deps --build-constraints shared/build-requirements.lock "${members[@]}" \
         || fail "the services were not installed into .venv/"
@@ -134,7 +135,6 @@ install_certbot() {
     say "installing certbot and its DNS plugins into $home/"
     rm -f "$home/.clawstead-stamp"
     "$home/bin/python" -c '' 2>/dev/null || .tools/bin/uv venv --quiet --clear --python "$(python)" "$home"
-    # Compiled now: who runs it later may not write here, and would compile it all each time.
     .tools/bin/uv pip sync --quiet --compile-bytecode --python "$home" --require-hashes "$lock" \
         || fail "certbot was not installed: does uv reach a package index?"
     echo "$stamp" >"$home/.clawstead-stamp"

@@ -1,7 +1,5 @@
 """Threads that wait for nobody at the end."""
 
-import subprocess
-import sys
 import threading
 import time
 
@@ -43,11 +41,3 @@ def test_what_waits_in_line_can_be_cancelled() -> None:
     gate.set()
     assert first.result(5)
     assert pool.submit(lambda: 3).result(5) == 3
-
-
-def test_a_blocked_call_does_not_hold_up_the_end_of_the_process() -> None:
-    script = (
-        "import time; from clawstead_provisioner.daemon_pool import DaemonPool;"
-        "DaemonPool(1, 'test').submit(lambda: time.sleep(60)); time.sleep(0.1)"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=20)

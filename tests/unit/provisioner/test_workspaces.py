@@ -111,6 +111,12 @@ async def test_one_that_cannot_be_measured_holds_up_no_other(tmp_path: Path) -> 
         running.cancel()
 
 
+@pytest.fixture
+def idle_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clawstead_provisioner.workspaces._IDLE_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("idle_briefly")
 async def test_a_full_workspace_is_a_warning_until_it_is_emptied(rig: Rig) -> None:
     rig.reconciler._tools.workspaces._interval = 0.02
     desired = wanted()

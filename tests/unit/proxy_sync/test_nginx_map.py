@@ -1,6 +1,7 @@
 """The table as text: deterministic, read back, and closed to every injection that nginx would accept."""
 
 import hashlib
+import string
 
 import pytest
 from hypothesis import given
@@ -63,8 +64,9 @@ HOSTILE_HOSTS = [
     "unix:/run/x",
 ]
 
-labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True).filter(
-    lambda label: label not in RESERVED_LABELS
+# Drawn as one text: from_regex() draws each character by itself, at ten times the cost.
+labels = st.text(string.ascii_lowercase + string.digits + "-", min_size=1, max_size=63).filter(
+    lambda label: label.strip("-") == label and label not in RESERVED_LABELS
 )
 upstreams = st.builds(
     Upstream,
