@@ -1,6 +1,6 @@
 """The bus in memory: keeps ``EventSink``, ``EventReader`` and the API's ``Archive`` for handlers' unit tests."""
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -46,6 +46,10 @@ class FakeBus:
     async def snapshot(self, topic: Topic) -> dict[str, Event[Payload]]:
         self._require_available()
         return {event.instance_id: event for event in self.of(topic)}
+
+    async def each_newest(self, topic: Topic) -> AsyncIterator[Event[Payload]]:
+        for event in (await self.snapshot(topic)).values():
+            yield event
 
     async def identity(self) -> LogIdentity:
         self._require_available()

@@ -1,13 +1,13 @@
 """What was told of routes: each fact once, on change only, and again as the same event until it is stored."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
 from clawstead_shared.events import Event, EventType, Route
-from clawstead_shared.messaging import EventSink
+from clawstead_shared.messaging import EventReader, EventSink
+from clawstead_shared.subjects import Topic
 
 SERVICE = "proxy-sync"
 
@@ -37,9 +37,14 @@ class RouteFacts:
         self._told: dict[str, _Told] = {}
         self._unconfirmed: dict[str, Event[Route]] = {}
 
-    def restore(self, told: Mapping[str, Event[Any]]) -> None:
-        """Take over what was told last, by instance."""
-        self._told = {name: _Told.of(event.data) for name, event in told.items() if isinstance(event.data, Route)}
+    async def restore(self, events: EventReader) -> None:
+        """Take over what was told last.
+
+        Raises:
+            TransientError: the bus did not answer.
+        """
+        told = events.each_newest(Topic.ROUTE)
+        self._told = {it.instance_id: _Told.of(it.data) async for it in told if isinstance(it.data, Route)}
 
     def clear(self) -> None:
         """Forget what was told: the log that held it was lost."""

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from clawstead_proxy_sync import nginx_map
 from clawstead_proxy_sync.errors import UnroutableError
@@ -11,10 +11,9 @@ from clawstead_proxy_sync.nginx_map import Page, RouteMap, Routes
 from clawstead_proxy_sync.routing import Claim, Kept, RouteTable, claim_of
 from clawstead_shared.control import Effect
 from clawstead_shared.events import Event, Observed
+from clawstead_shared.messaging import EventReader
 from clawstead_shared.messaging.control import RefusedError
-
-Observations = Mapping[str, Event[Any]]
-"""The newest observation of every instance, by instance."""
+from clawstead_shared.subjects import Topic
 
 _GREATEST_LOSS = 0.2
 """The share of served routes that a log may know nothing of before it is not believed."""
@@ -27,43 +26,68 @@ class Seen:
     id: str
     sequence: int
 
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What the edge needs of an instance's newest observation. The event is ten times as large, thousands of times."""
+
+    instance_id: str
+    generation: int
+    subdomain: str
+    seen: Seen
+    claim: Claim | None
+    refusal: str | None
+    """Why its name or address must not reach the table."""
+
     @classmethod
-    def of(cls, event: Event[Any]) -> "Seen":
-        """Return what to remember of an observation that was read from the log."""
-        return cls(event.id, event.sequence or 0)
-
-
-def claims_of(observed: Observations) -> dict[str, Claim]:
-    """Return the claims of all instances; one that cannot be routed has none."""
-    found = {}
-    for instance_id, event in observed.items():
+    def of(cls, event: Event[Observed]) -> "Word":
+        """Return what there is to know of an observation that was read from the log."""
+        claim, refusal = None, None
         try:
-            claim = claim_of(observation(event))
-        except UnroutableError:
-            continue
-        if claim is not None:
-            found[instance_id] = claim
-    return found
+            claim = claim_of(event.data)
+        except UnroutableError as error:
+            refusal = str(error)
+        seen = Seen(event.id, event.sequence or 0)
+        return cls(event.instance_id, event.data.generation, event.data.subdomain, seen, claim, refusal)
 
 
-def catch_up(claims: dict[str, Claim], observed: Observations, seen: dict[str, Seen], live: RouteTable) -> None:
+Words = Mapping[str, Word]
+"""What the log says of every instance, by instance."""
+
+
+async def words(events: EventReader) -> dict[str, Word]:
+    """Read what the log says of every instance.
+
+    Raises:
+        TransientError: the bus did not answer.
+    """
+    newest = events.each_newest(Topic.OBSERVED)
+    return {event.instance_id: Word.of(cast("Event[Observed]", event)) async for event in newest}
+
+
+def claims_of(observed: Words) -> dict[str, Claim]:
+    """Return the claims of all instances; one that cannot be routed has none."""
+    return {instance_id: word.claim for instance_id, word in observed.items() if word.claim is not None}
+
+
+def catch_up(claims: dict[str, Claim], observed: Words, seen: dict[str, Seen], live: RouteTable) -> None:
     """Put into ``claims``, made of ``observed``, what was handled since that was read; note the rest as ``seen``."""
-    newest = max((Seen.of(event).sequence for event in observed.values()), default=0)
+    newest = max((word.seen.sequence for word in observed.values()), default=0)
     handled = {name for name, it in seen.items() if it.sequence > (_sequence(observed, name) or newest)}
     for instance_id in handled:
         claims.pop(instance_id, None)
         if (claim := live.get(instance_id)) is not None:
             claims[instance_id] = claim
-    seen.update({name: Seen.of(event) for name, event in observed.items() if name not in handled})
+    seen.update({name: word.seen for name, word in observed.items() if name not in handled})
 
 
-def unknown_lines(observed: Observations, lines: Routes, gates: Set[str], pages: Mapping[str, Page]) -> dict[str, Kept]:
+def unknown_lines(observed: Words, lines: Routes, gates: Set[str], pages: Mapping[str, Page]) -> dict[str, Kept]:
     """Return those of the ``lines`` that are served of which no observation tells anything."""
     unknown = _unknown(observed, lines.keys())
     return {label: Kept(lines[label], label in gates, pages.get(label, Page.STARTING)) for label in unknown}
 
 
-def check_loss(observed: Observations, served: Set[str]) -> None:
+def check_loss(observed: Words, served: Set[str]) -> None:
     """Check that the log knows the names that lead somewhere.
 
     Raises:
@@ -102,16 +126,10 @@ def digest_of(routes: Routes, gates: Set[str], pages: Mapping[str, Page], *, int
     return hashlib.sha256(b"\n".join(parts if intact else [b"damaged", *parts])).hexdigest()
 
 
-def observation(event: Event[Any]) -> Observed:
-    """Return what an event of topic ``observed`` says."""
-    assert isinstance(event.data, Observed)
-    return event.data
+def _unknown(observed: Words, labels: Set[str]) -> set[str]:
+    return set(labels) - {word.subdomain for word in observed.values()}
 
 
-def _unknown(observed: Observations, labels: Set[str]) -> set[str]:
-    return set(labels) - {observation(event).subdomain for event in observed.values()}
-
-
-def _sequence(observed: Observations, instance_id: str) -> int:
-    event = observed.get(instance_id)
-    return event.sequence or 0 if event is not None else 0
+def _sequence(observed: Words, instance_id: str) -> int:
+    word = observed.get(instance_id)
+    return word.seen.sequence if word is not None else 0

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 from weakref import WeakValueDictionary
 
 import structlog
@@ -18,20 +18,21 @@ from prometheus_client import Gauge
 from clawstead_proxy_sync.errors import UnroutableError
 from clawstead_proxy_sync.facts import RouteFacts
 from clawstead_proxy_sync.log_view import (
-    Observations,
     Seen,
+    Word,
+    Words,
     catch_up,
     changes,
     check_loss,
     claims_of,
     digest_of,
-    observation,
     unknown_lines,
+    words,
 )
 from clawstead_proxy_sync.nginx_map import Upstream
 from clawstead_proxy_sync.ports import Edge
 from clawstead_proxy_sync.publisher import MapPublisher
-from clawstead_proxy_sync.routing import RouteTable, claim_of
+from clawstead_proxy_sync.routing import RouteTable
 from clawstead_shared.control import Effect, RebuildReport
 from clawstead_shared.errors import TransientError
 from clawstead_shared.events import Event, Observed, Route
@@ -77,13 +78,12 @@ class RouteKeeper:
         Raises:
             TransientError: bus or edge did not do their part now.
         """
-        # One after the other, as each is large for a moment.
-        self._facts.restore(await self._events.snapshot(Topic.ROUTE))
-        observed = await self._events.snapshot(Topic.OBSERVED)
-        for event in observed.values():
-            refusal, _ = self._take(event)
-            if refusal:
-                log.error("instance cannot be routed", instance_id=event.instance_id, error=str(refusal))
+        await self._facts.restore(self._events)
+        observed = await words(self._events)
+        for word in observed.values():
+            self._take(word)
+            if word.refusal:
+                log.error("instance cannot be routed", instance_id=word.instance_id, error=word.refusal)
         self._keep_unknown(observed)
         await self._serve()
         await self._follow(observed)
@@ -99,9 +99,9 @@ class RouteKeeper:
         begun = time.perf_counter()
         before = await self._digest()
         served = {label for label in self._table.labels() if self.upstream(label)}
-        observed = await self._events.snapshot(Topic.OBSERVED)
+        observed = await words(self._events)
         check_loss(observed, served)
-        claims = await asyncio.to_thread(claims_of, observed)
+        claims = claims_of(observed)
         # No await until the exchange is done: whoever reads the table finds the old one or the new one.
         catch_up(claims, observed, self._seen, self._table)
         self._table.replace(claims)
@@ -131,16 +131,15 @@ class RouteKeeper:
         event = cast("Event[Observed] | None", await self._events.newest(Topic.OBSERVED, instance_id))
         if event is None:
             return []
-        try:
-            claim = claim_of(event.data)
-        except UnroutableError as error:
-            return [Effect(instance_id=instance_id, action="set event aside", detail=str(error))]
+        word = Word.of(event)
+        if word.refusal:
+            return [Effect(instance_id=instance_id, action="set event aside", detail=word.refusal)]
         effects, table = [], self._table
-        if claim != table.get(instance_id) or event.data.subdomain in table.kept:
+        if word.claim != table.get(instance_id) or word.subdomain in table.kept:
             table = table.copy()
-            touched = table.put(instance_id, claim) | table.forget(event.data.subdomain)
+            touched = table.put(instance_id, word.claim) | table.forget(word.subdomain)
             effects = changes(instance_id, self._table, table, sorted(touched))
-        route = self._route_of(event.data, table)
+        route = self._route_of(word, table)
         if self._facts.are_news(route):
             detail = f"{route.hostname} {'leads to ' + str(route.upstream) if route.active else 'is closed'}"
             effects.append(Effect(instance_id=instance_id, action="publish route", detail=detail))
@@ -153,7 +152,7 @@ class RouteKeeper:
         self._followed = {name: seen for name, seen in self._seen.items() if self._table.get(name)}
         KEPT.set(len(self._table.kept))
 
-    def _keep_unknown(self, observed: Observations) -> None:
+    def _keep_unknown(self, observed: Words) -> None:
         served = self._edge.served.routes if self._edge.served else {}
         self._table.keep(unknown_lines(observed, served, self._edge.open_gates(), self._edge.pages()))
         if kept := len(self._table.kept):
@@ -170,17 +169,17 @@ class RouteKeeper:
         Raises:
             TransientError: bus or edge did not do their part now.
         """
-        await self._follow(await self._events.snapshot(Topic.OBSERVED))
+        await self._follow(await words(self._events))
 
-    async def _follow(self, observed: Observations) -> None:
-        for instance_id, event in observed.items():
-            if self._seen.get(instance_id) != Seen.of(event):
+    async def _follow(self, observed: Words) -> None:
+        for instance_id, word in observed.items():
+            if self._seen.get(instance_id) != word.seen:
                 with contextlib.suppress(UnroutableError):  # its event is set aside
                     await self.refresh(instance_id)
-            elif self._facts.are_news(self._route_of(observation(event))):
+            elif self._facts.are_news(self._route_of(word)):
                 async with self._locks.setdefault(instance_id, asyncio.Lock()):
-                    if self._seen.get(instance_id) == Seen.of(event):
-                        await self._facts.tell(self._route_of(observation(event)))
+                    if self._seen.get(instance_id) == word.seen:
+                        await self._facts.tell(self._route_of(word))
         for route in self._facts.active_beyond(observed.keys()):
             if self.upstream(route.hostname.partition(".")[0]) is None:
                 await self._facts.tell(route.model_copy(update={"active": False, "upstream": None}))
@@ -203,23 +202,24 @@ class RouteKeeper:
                 observed = cast("Event[Observed] | None", await self._events.newest(Topic.OBSERVED, instance_id))
             if observed is None:
                 return
+            word = Word.of(observed)
             attributes = {"clawstead.instance": instance_id, "clawstead.phase": observed.data.phase.value}
             with tracer.start_as_current_span("route.follow", attributes=attributes):
-                refusal, labels = self._take(observed)
+                labels = self._take(word)
                 # What may no longer be reached first: another may have its upstream now.
                 for label in labels:
                     self._close_unless_right(label)
                 for label in sorted(labels, key=lambda label: self.upstream(label) is not None):
                     await self._settle(label)
-                await self._facts.tell(self._route_of(observed.data))
-                if refusal is None:
-                    self._followed[instance_id] = Seen.of(observed)
+                await self._facts.tell(self._route_of(word))
+                if word.refusal is None:
+                    self._followed[instance_id] = word.seen
         if cascade:
             rivals = {rival for label in labels for rival in self._table.claimants(label)} - {instance_id}
             for rival in rivals:
                 await self.refresh(rival, cascade=False)
-        if refusal:
-            raise refusal
+        if word.refusal:
+            raise UnroutableError(word.refusal)
 
     def _is_behind(self, event: Event[Observed]) -> bool:
         followed = self._followed.get(event.instance_id)
@@ -249,14 +249,9 @@ class RouteKeeper:
         upstream = self.upstream(label)
         return upstream is not None and not self._publisher.leads_elsewhere(label, upstream)
 
-    def _take(self, event: Event[Any]) -> tuple[UnroutableError | None, set[str]]:
-        self._seen[event.instance_id] = Seen.of(event)
-        try:
-            claim, refusal = claim_of(observation(event)), None
-        except UnroutableError as error:
-            claim, refusal = None, error
-        touched = self._table.put(event.instance_id, claim)
-        return refusal, touched | self._table.forget(observation(event).subdomain)
+    def _take(self, word: Word) -> set[str]:
+        self._seen[word.instance_id] = word.seen
+        return self._table.put(word.instance_id, word.claim) | self._table.forget(word.subdomain)
 
     def _close_unless_right(self, label: str) -> None:
         if not self._may_open(label):
@@ -278,15 +273,15 @@ class RouteKeeper:
         self._edge.open_gate(label)
         self._open.add(label)
 
-    def _route_of(self, observed: Observed, table: RouteTable | None = None) -> Route:
+    def _route_of(self, word: Word, table: RouteTable | None = None) -> Route:
         foreseen, table = table is not None and table is not self._table, table or self._table
-        claim = table.get(observed.instance_id)
+        claim = table.get(word.instance_id)
         owned = claim is not None and table.owner(claim.label) is claim
         upstream = claim.upstream if claim and owned and (foreseen or claim.label in self._open) else None
         return Route(
-            instance_id=observed.instance_id,
-            generation=observed.generation,
-            hostname=self._hostname(observed.subdomain),
+            instance_id=word.instance_id,
+            generation=word.generation,
+            hostname=self._hostname(word.subdomain),
             upstream=str(upstream) if upstream else None,
             active=upstream is not None,
             map_generation=self._edge.served.generation if self._edge.served else 0,

@@ -3,7 +3,6 @@
 An instance's claim follows from its newest observation alone, so duplicates and order do not matter.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
@@ -75,7 +74,7 @@ class RouteTable:
 
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}
-        self._by_label: defaultdict[str, set[str]] = defaultdict(set)
+        self._by_label: dict[str, tuple[str, ...]] = {}
         self._kept: dict[str, Kept] = {}
         self._kept_at: dict[Upstream, str] = {}
         self._lines: dict[str, Upstream] = {}
@@ -100,13 +99,13 @@ class RouteTable:
         touched = set()
         if old := self._claims.pop(instance_id, None):
             touched.add(old.label)
-            self._by_label[old.label].discard(instance_id)
-            if not self._by_label[old.label]:
-                del self._by_label[old.label]
+            rivals = self._by_label.pop(old.label)
+            if len(rivals) > 1:
+                self._by_label[old.label] = tuple(it for it in rivals if it != instance_id)
         if claim:
             touched.add(claim.label)
             self._claims[instance_id] = claim
-            self._by_label[claim.label].add(instance_id)
+            self._by_label[claim.label] = (*self._by_label.get(claim.label, ()), instance_id)
             touched |= self._give_way(claim)
         for label in touched:
             self._draw(label)

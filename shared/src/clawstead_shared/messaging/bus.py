@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 
 import nats.js.errors
@@ -203,7 +203,11 @@ class Bus:
 
     async def snapshot(self, topic: Topic) -> dict[str, Event[Payload]]:
         """See ``EventReader.snapshot``."""
-        return {event.instance_id: event for event in await self.log.newest_events(all_of(topic))}
+        return {event.instance_id: event async for event in self.each_newest(topic)}
+
+    def each_newest(self, topic: Topic) -> AsyncIterator[Event[Payload]]:
+        """See ``EventReader.each_newest``."""
+        return self.log.each_newest(all_of(topic))
 
     async def bucket(self, name: str) -> KeyValue:
         """Return a declared key-value bucket.

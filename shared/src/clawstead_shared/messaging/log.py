@@ -137,7 +137,16 @@ class Log:
         Raises:
             TransientError: the bus did not answer in time.
         """
-        return await self.newest_events_of(await self._subjects(subject))
+        return [event async for event in self.each_newest(subject)]
+
+    async def each_newest(self, subject: str = EVERYTHING) -> AsyncIterator[Event[Payload]]:
+        """Yield what ``newest_events`` returns one by one, for who keeps less of each than the event.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        async for event in self._newest_events_of(await self._subjects(subject)):
+            yield event
 
     async def newest_events_of(self, subjects: Collection[str]) -> list[Event[Payload]]:
         """Return the newest event of each of ``subjects``; what is malformed does not count.
@@ -145,8 +154,7 @@ class Log:
         Raises:
             TransientError: the bus did not answer in time.
         """
-        # Page by page: thousands of messages beside the events that they become are much memory for a moment.
-        return [event async for page in self._pages_of(subjects) for event in await self._readable(page)]
+        return [event async for event in self._newest_events_of(subjects)]
 
     async def _pages_of(self, subjects: Collection[str]) -> AsyncIterator[list[Stored]]:
         wanted = sorted(set(subjects))
@@ -157,17 +165,20 @@ class Log:
                 raise TransientError(f"reading the log: bus did not answer ({type(error).__name__})") from error
             yield page
 
-    async def _readable(self, messages: Collection[Stored]) -> list[Event[Payload]]:
-        found: list[Event[Payload]] = []
-        for message in messages:
-            try:
-                found.append(message.event())
-            except MalformedEventError as error:
-                log.warning(
-                    "newest message is malformed, one before it counts", subject=message.subject, error=str(error)
-                )
-                found += (await self.events(message.subject))[-1:]
-        return found
+    async def _newest_events_of(self, subjects: Collection[str]) -> AsyncIterator[Event[Payload]]:
+        # Page by page: thousands of messages beside what is made of them are much memory for a moment.
+        async for page in self._pages_of(subjects):
+            for message in page:
+                try:
+                    event = message.event()
+                except MalformedEventError as error:
+                    log.warning(
+                        "newest message is malformed, one before it counts", subject=message.subject, error=str(error)
+                    )
+                    for before in (await self.events(message.subject))[-1:]:
+                        yield before
+                else:
+                    yield event
 
     async def _last_of(self, subjects: set[str]) -> list[Stored]:
         found: list[Stored] = []

@@ -1,5 +1,6 @@
 """What handlers may ask of the bus. ``Bus`` keeps these promises on NATS, ``tests.support`` in memory."""
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from clawstead_shared.events import Event, Payload
@@ -46,6 +47,14 @@ class EventReader(Protocol):
 
     async def snapshot(self, topic: Topic) -> dict[str, Event[Payload]]:
         """Return the newest event of every instance of one topic, by instance id. Malformed ones do not count.
+
+        Raises:
+            TransientError: the bus did not answer in time.
+        """
+        ...
+
+    def each_newest(self, topic: Topic) -> AsyncIterator[Event[Payload]]:
+        """Yield the events of ``snapshot`` one by one, for who keeps less of each: thousands are tens of megabytes.
 
         Raises:
             TransientError: the bus did not answer in time.
