@@ -161,6 +161,8 @@ async def test_newest_and_snapshot_see_the_present(bus: Bus) -> None:
         newer.instance_id: newer,
         second.instance_id: second,
     }
+    one_by_one = [event async for event in bus.each_newest(Topic.OBSERVED)]
+    assert {event.instance_id: event for event in one_by_one} == snapshot
     assert await bus.newest(Topic.OBSERVED, new_instance_id()) is None
     assert await bus.snapshot(Topic.HEALTH) == {}
 
