@@ -19,6 +19,7 @@ async def stopped_after_running(rig: Rig) -> str:
     await rig.until(desired.instance_id, Phase.RUNNING)
     await rig.want(desired.model_copy(update={"generation": 2, "desired_state": DesiredState.STOPPED}))
     await rig.until(desired.instance_id, Phase.STOPPED)
+    await wait_until(lambda: not rig.queue.busy(desired.instance_id))
     return desired.instance_id
 
 

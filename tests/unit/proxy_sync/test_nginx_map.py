@@ -64,7 +64,7 @@ HOSTILE_HOSTS = [
     "unix:/run/x",
 ]
 
-# Drawn as one text: from_regex() draws each character by itself, at ten times the cost.
+# Drawn as one text: from_regex() draws each character by itself, which takes longer.
 labels = st.text(string.ascii_lowercase + string.digits + "-", min_size=1, max_size=63).filter(
     lambda label: label.strip("-") == label and label not in RESERVED_LABELS
 )
