@@ -39,12 +39,15 @@ async def new_visitor(browser: Browser) -> Page:
 def other_host(directory: Path, name: str = "claw-e2e") -> Iterator[tuple[str, str]]:
     """Make a network namespace joined to this machine; yield how to run Chromium there, and our address.
 
-    Addresses are from TEST-NET-2 (RFC 5737), which no real network uses.
+    Addresses are from TEST-NET-2 (RFC 5737), which no real network uses. There is no IPv6: its addresses come a second
+    after the link, and a browser drops what it loads when the networks change.
     """
     ours, theirs = "198.51.100.1", "198.51.100.2"
     commands = [
         f"ip netns add {name}",
         f"ip link add {name}-0 type veth peer name {name}-1 netns {name}",
+        f"ip link set {name}-0 addrgenmode none",
+        f"ip -n {name} link set {name}-1 addrgenmode none",
         f"ip addr add {ours}/30 dev {name}-0",
         f"ip link set {name}-0 up",
         f"ip -n {name} addr add {theirs}/30 dev {name}-1",
