@@ -11,7 +11,7 @@ import pytest
 
 from clawstead_proxy_sync import nginx_map
 from clawstead_proxy_sync.adapters.control import Control
-from clawstead_proxy_sync.adapters.nginx_process import Master
+from clawstead_proxy_sync.adapters.nginx_process import Master, accepting
 from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError
 from clawstead_proxy_sync.nginx_map import Page, Upstream
 from tests.integration.proxy_sync.conftest import RunningEdge, each_way, make_edge, make_settings, running
@@ -149,8 +149,10 @@ async def test_an_nginx_that_starts_on_a_damaged_file_serves_none_of_it(
     damage_map(layout.map, damage, upstream)
     edge._use(replace(edge.config, dictionary="16m"))
     await edge._server.config_file.store()
+    before = Master(running_edge.pid, running_edge.settings.directory).accepting()
     os.kill(running_edge.pid, signal.SIGHUP)
     await wait_until(lambda: answers(client, "blue", 503))
+    await wait_until(lambda: not accepting(before), what="workers that know the table are done")
     assert await Control(layout.control_socket).table() is None
     for label in ("evil", "nobody"):
         assert (await client.get(label)).status_code == 503
