@@ -33,7 +33,10 @@ SECONDS = float(os.environ.get("CLAWSTEAD_CHAOS_SECONDS", "75"))
 SEED = int(os.environ.get("CLAWSTEAD_CHAOS_SEED", random.randrange(2**32)))
 SETTLE_SECONDS = 150
 EDGE_SECONDS = 30
-"""Until lines without a use have left the table: reloads are spread out while old workers drain."""
+"""Until lines without a use have left the table: reloads are spread out while old workers drain.
+
+And until an old observation that was stored again is answered by the provisioner's next sweep: the edge follows it.
+"""
 PROCESSES = (*SERVICES, "nats", NGINX)
 TELLS_ITS_NAME = (
     "#!/bin/sh\nmkdir -p /home/node/site\ncp /srv/* /home/node/site/\nhostname > /home/node/site/hostname\n"
@@ -103,6 +106,10 @@ async def running(*background: Any) -> AsyncIterator[None]:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def nothing_in(check: AsyncIterator[str]) -> bool:
+    return not [finding async for finding in check]
+
+
 async def findings(*checks: AsyncIterator[str]) -> list[str]:
     return [finding for check in checks async for finding in check]
 
@@ -135,6 +142,7 @@ async def test_whatever_happens_everything_ends_as_it_was_asked_for(
             with contextlib.suppress(AssertionError):
                 await wait_until(lambda: not verdict.known_to_edge(stormy.data_dir, customers), timeout=EDGE_SECONDS)
                 await wait_until(lambda: verdict.caught_up(operator), timeout=EDGE_SECONDS)
+                await wait_until(lambda: nothing_in(verdict.sites(client, customers)), timeout=EDGE_SECONDS)
         with capsys.disabled():
             print(report(plan, customers.orders, saboteur, seconds))
         installation = stormy.environment["CLAWSTEAD_INSTALLATION"]
