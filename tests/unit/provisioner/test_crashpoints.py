@@ -1,6 +1,7 @@
 """The hook that lets tests end the process at a named place."""
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,3 +50,26 @@ def test_it_dies_as_often_as_the_budget_says(tmp_path: Path) -> None:
         with pytest.raises(DiedError):
             crashpoint(Place.LOCK_TAKEN)
     crashpoint(Place.LOCK_TAKEN)
+
+
+def test_threads_that_are_there_at_once_spend_one_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arm({"CLAWSTEAD_CRASHPOINT": "phase_said", "CLAWSTEAD_CRASHPOINT_BUDGET": str(tmp_path)})
+    (tmp_path / "phase_said").write_text("2")
+    dying, gone = threading.Event(), threading.Event()
+
+    def die(code: int) -> None:
+        dying.set()
+        gone.wait(10)
+
+    monkeypatch.setattr(os, "_exit", die)
+    threads = [threading.Thread(target=crashpoint, args=(Place.PHASE_SAID,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert dying.wait(10)
+    for thread in threads:
+        thread.join(0.1)
+    spent = (tmp_path / "phase_said").read_text()
+    gone.set()
+    for thread in threads:
+        thread.join(10)
+    assert spent == "1"

@@ -8,6 +8,7 @@ and "twice" hold across restarts.
 
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 _NAMES = "CLAWSTEAD_CRASHPOINT"
 _BUDGET = "CLAWSTEAD_CRASHPOINT_BUDGET"
 _EXIT_CODE = 137
+_dying = threading.Lock()
 
 
 class Place(StrEnum):
@@ -79,11 +81,14 @@ def arm(environment: Mapping[str, str]) -> None:
 
 def crashpoint(place: Place) -> None:
     """Die here, if that was asked for."""
-    if place not in _Armed.places or not _spend(place):
+    if place not in _Armed.places:
         return
-    sys.stderr.write(f"crashpoint {place}\n")
-    sys.stderr.flush()
-    os._exit(_EXIT_CODE)
+    # Until the process is gone: another thread at this place must neither spend a second death nor be cut off in it.
+    with _dying:
+        if _spend(place):
+            sys.stderr.write(f"crashpoint {place}\n")
+            sys.stderr.flush()
+            os._exit(_EXIT_CODE)
 
 
 def _spend(place: Place) -> bool:
