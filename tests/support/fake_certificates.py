@@ -41,12 +41,15 @@ class FakeSource:
         self._world = world
         self.certificate = make_certificate("local", world.now + timedelta(days=397), local=True)
         self.failures: deque[Exception] = deque()
+        self.unreadable: OSError | None = None
         self.orders: list[dict[str, bool]] = []
         self.due = True
         self.open = asyncio.Event()
         self.open.set()
 
     async def current(self) -> Certificate:
+        if self.unreadable:
+            raise self.unreadable
         return self.certificate
 
     async def obtain(self, **options: bool) -> None:

@@ -4,6 +4,7 @@ What real certbot does is in ``test_acme_orders.py``.
 """
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -294,6 +295,26 @@ async def test_what_a_certbot_got_after_its_proxy_sync_died_is_taken_over(stand_
     serial = stand_in.issues()
     await Certbot(Order(DOMAIN, Source.MANUAL), stand_in.folder, binary=str(stand_in.binary)).run(Command.CERTONLY)
     assert (await source.current()).facts.serial == serial
+
+
+async def test_a_disk_that_takes_nothing_leaves_what_is_served_and_the_new_one_waits(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes, **_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    stand_in.does(GETS + DEPLOYS)
+    serial = stand_in.issues()
+    await stand_in.source().obtain()
+    newer = stand_in.issues()
+    await Certbot(Order(DOMAIN, Source.MANUAL), stand_in.folder, binary=str(stand_in.binary)).run(Command.CERTONLY)
+    (stand_in.folder / "served.json").unlink()
+    source = stand_in.source()
+    with monkeypatch.context() as disk:
+        for write in ("write_durably", "write_atomically"):
+            disk.setattr(f"clawstead_proxy_sync.adapters.pair_file.{write}", full)
+        assert (await source.current()).facts.serial == serial
+    assert (await source.current()).facts.serial == newer
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o700, 0o4600])

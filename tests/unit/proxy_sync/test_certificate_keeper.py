@@ -14,6 +14,7 @@ from clawstead_proxy_sync.certificates.keeper import CertificateKeeper
 from clawstead_proxy_sync.certificates.order import Source
 from clawstead_proxy_sync.errors import EdgeRefusedError
 from clawstead_shared.control import CertificateReport, CertificateRequest
+from clawstead_shared.errors import HandlingError
 from clawstead_shared.messaging.control import RefusedError
 from tests.support.fake_certificates import CertificateWorld, make_certificate
 from tests.support.wait import wait_until
@@ -239,3 +240,30 @@ async def test_the_local_authority_orders_nothing_and_makes_another_only_when_to
         assert (await ask(keeper, "renew", force=True)).changed
     assert [order["force"] for order in world.source.orders] == [False, True]
     assert world.told == [(ISSUED, None)], "the one of the installation itself is no news"
+
+
+async def test_a_local_one_that_cannot_be_renewed_is_told_once_and_tried_until_it_is(world: CertificateWorld) -> None:
+    ends = world.now + timedelta(days=25)
+    world.source.certificate = make_certificate("local", ends, local=True, overdue=True)
+    world.fail(*(OSError(28, "No space left on device") for _ in range(2)))
+    async with working(world, source=Source.LOCAL) as keeper:
+        await settled(world, orders=1)
+        report = await ask(keeper)
+        assert report.failure
+        assert (report.serial, report.served, report.failure.reason) == ("local", True, "storage")
+        world.now += timedelta(minutes=3)
+        await settled(world, orders=2)
+        world.source.certificate = make_certificate("renewed", world.now + timedelta(days=397), local=True)
+        world.source.due = False
+        await wait_until(lambda: world.memory.failure is None, timeout=2, what="told that it is by now")
+        assert (await ask(keeper)).serial == "renewed"
+        world.now += timedelta(days=1)
+        await asyncio.wait_for(keeper.look(), 1)
+    assert world.told == [(FAILED, "storage"), (ISSUED, None)]
+    assert len(world.source.orders) == 3, "while all is well nothing is ordered"
+
+
+async def test_whoever_asks_is_told_why_there_is_no_answer(world: CertificateWorld) -> None:
+    world.source.unreadable = OSError(5, "Input/output error", "/x/site.pem")
+    with pytest.raises(HandlingError, match=r"cannot be found out.*/x/site\.pem"):
+        await ask(world.keeper())

@@ -129,6 +129,8 @@ class Certificate:
     facts: PairFacts
     local: bool = False
     """Whether the installation's own authority made it, and not the one that was asked for."""
+    overdue: bool = False
+    """Whether another should be in its place by now, which could not be stored."""
 
     @property
     def expires_at(self) -> datetime:
@@ -142,10 +144,11 @@ class CertificateSource(Protocol):
     async def current(self) -> Certificate:
         """Return the certificate to serve now: for the domain and its subdomains.
 
-        Always the last good one; a local authority makes one when there is none or it is due.
+        Always the last good one; a local authority makes one when there is none or it is due, and while that
+        cannot be stored the last one is ``overdue``.
 
         Raises:
-            OSError: it cannot be read or stored.
+            OSError: there is none, and none can be read or stored.
         """
         ...
 

@@ -11,6 +11,7 @@ from clawstead_proxy_sync.adapters.certbot import Certbot
 from clawstead_proxy_sync.adapters.pair_file import PairFile
 from clawstead_proxy_sync.certificates.failures import CertificateError, Reason
 from clawstead_proxy_sync.certificates.order import Command, Order
+from clawstead_proxy_sync.errors import explained
 from clawstead_proxy_sync.ports import Certificate, CertificateSource
 
 log = structlog.get_logger()
@@ -32,14 +33,10 @@ class AcmeSource:
 
     async def current(self) -> Certificate:
         """See ``CertificateSource.current``."""
-        stamp = await asyncio.to_thread(self._certbot.stamp)
-        if stamp != self._judged:
-            # An earlier certbot may have outlived an earlier proxy-sync, and got one.
-            try:
-                await self._adopt(await asyncio.to_thread(self._certbot.joined))
-            except CertificateError as error:
-                log.error("a certificate is left alone", reason=error.reason, error=str(error))  # noqa: TRY400
-            self._judged = stamp
+        try:
+            await self._adopt_joined()
+        except OSError as error:
+            log.warning("a certificate is not taken over yet", error=explained(error))
         return await asyncio.to_thread(self._served.read) or await self._until_issued.current()
 
     async def obtain(self, *, issue: bool = False, dry_run: bool = False, force: bool = False) -> None:
@@ -50,6 +47,17 @@ class AcmeSource:
         await self._certbot.run(command, dry_run=dry_run, force=force)
         if not dry_run:
             await self._adopt(await asyncio.to_thread(self._certbot.obtained))
+
+    async def _adopt_joined(self) -> None:
+        # An earlier certbot may have outlived an earlier proxy-sync, and got one.
+        stamp = await asyncio.to_thread(self._certbot.stamp)
+        if stamp == self._judged:
+            return
+        try:
+            await self._adopt(await asyncio.to_thread(self._certbot.joined))
+        except CertificateError as error:
+            log.error("a certificate is left alone", reason=error.reason, error=str(error))  # noqa: TRY400
+        self._judged = stamp
 
     async def _adopt(self, content: bytes | None) -> None:
         """Serve what certbot got, if that is another and good.

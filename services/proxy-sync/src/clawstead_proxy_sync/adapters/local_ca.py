@@ -10,6 +10,7 @@ The authority may only sign for the domain (name constraints), so trusting it ri
 
 import asyncio
 import hashlib
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from clawstead_proxy_sync.adapters.files import make_directory, write_atomically
+from clawstead_proxy_sync.errors import explained
 from clawstead_proxy_sync.ports import Certificate, PairFacts
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class LocalAuthority:
         self._site = directory / "site.pem"
         self._known = directory / "site.json"
         self._issued = False
+        self._making = threading.Lock()
 
     async def current(self) -> Certificate:
         """See ``CertificateSource.current``."""
@@ -57,25 +60,46 @@ class LocalAuthority:
     async def obtain(self, *, issue: bool = False, dry_run: bool = False, force: bool = False) -> None:
         """See ``CertificateSource.obtain``. A first one or one that is due is made by ``current`` at once."""
         del issue
-        if force and not dry_run:
-            await asyncio.to_thread(self._issue)
-        await self.current()
+        await asyncio.to_thread(self._made, anew=force and not dry_run)
 
     def _current(self) -> Certificate:
-        if certificate := self._valid():
+        try:
+            return self._made()
+        except OSError as error:
+            stored = self._stored()
+            if stored is None:
+                raise
+            log.warning("the certificate is not renewed", error=explained(error), expires_at=str(stored.expires_at))
+            return stored
+
+    def _made(self, *, anew: bool = False) -> Certificate:
+        with self._making:
+            certificate = None if anew else self._valid()
+            if certificate is None:
+                self._issue()
+                certificate = self._valid()
+                if certificate is None:
+                    raise OSError(f"the certificate in {self._directory} cannot be read back")
+                log.info("certificate issued", domain=self._domain, expires_at=certificate.expires_at.isoformat())
             self._issued = True
             return certificate
-        self._issue()
-        if certificate := self._valid():
-            self._issued = True
-            log.info("certificate issued", domain=self._domain, expires_at=certificate.expires_at.isoformat())
-            return certificate
-        raise OSError(f"the certificate in {self._directory} cannot be read back")
+
+    def _stored(self) -> Certificate | None:
+        # Whatever its dates: visitors can look at an expired one, and at none they cannot.
+        from clawstead_proxy_sync.certificates import pair  # noqa: PLC0415 - see there
+
+        try:
+            content = self._site.read_bytes()
+            facts = pair.judge(content, self._domain, now=None)
+        except (OSError, pair.UnusablePairError):
+            return None
+        digest = hashlib.sha256(content).hexdigest()
+        return Certificate(self._site, self._site, digest, facts, local=True, overdue=True)
 
     def _valid(self) -> Certificate | None:
         try:
             known = _Known.model_validate_json(self._known.read_bytes())
-            digest = self._digest()
+            digest = _digest(self._site.read_bytes(), self._authority.read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
         facts = known.facts
@@ -98,9 +122,11 @@ class LocalAuthority:
             log.info("certificate authority made", domain=self._domain, path=str(self._authority))
         leaf = signing.make_leaf(self._domain, authority)
         content = leaf.key_pem + leaf.certificate_pem + authority.certificate_pem
-        write_atomically(self._site, content, mode=_SECRET)
-        known = _Known(domain=self._domain, digest=self._digest(), facts=pair.facts_of(leaf.certificate))
+        digest = _digest(content, authority.certificate_pem)
+        known = _Known(domain=self._domain, digest=digest, facts=pair.facts_of(leaf.certificate))
+        # Before what it is about: were it missing afterwards, every look would make, and serve, yet another.
         write_atomically(self._known, known.model_dump_json().encode())
+        write_atomically(self._site, content, mode=_SECRET)
 
     def _stored_authority(self) -> "Pair | None":
         from clawstead_proxy_sync.adapters import signing  # noqa: PLC0415 - see there
@@ -110,6 +136,7 @@ class LocalAuthority:
         except (FileNotFoundError, ValueError):
             return None
 
-    def _digest(self) -> str:
-        # The authority counts in: after it was lost, users could not trust what it once signed.
-        return hashlib.sha256(self._site.read_bytes() + self._authority.read_bytes()).hexdigest()
+
+def _digest(site: bytes, authority: bytes) -> str:
+    # The authority counts in: after it was lost, users could not trust what it once signed.
+    return hashlib.sha256(site + authority).hexdigest()

@@ -85,4 +85,7 @@ class PairFile:
 
     def _remember(self, digest: str, facts: PairFacts) -> None:
         known = _Known(digest=digest, domain=self._domain, facts=facts)
-        write_atomically(self._known, known.model_dump_json().encode())
+        try:
+            write_atomically(self._known, known.model_dump_json().encode())
+        except OSError as error:
+            log.warning("a certificate will be parsed again", path=str(self._known), error=str(error))

@@ -18,6 +18,7 @@ from clawstead_proxy_sync.certificates.failures import CertificateError, Reason
 from clawstead_proxy_sync.certificates.order import Order, Source
 from clawstead_proxy_sync.certificates.schedule import Memory, Terms, after_failure, after_success, due, is_news
 from clawstead_proxy_sync.certificates.telling import Bulletin
+from clawstead_proxy_sync.errors import explained
 from clawstead_proxy_sync.ports import Certificate, CertificateSource, Recollection, Visitor
 from clawstead_shared.control import CertificateFailure, CertificateReport, CertificateRequest
 from clawstead_shared.errors import HandlingError, TransientError
@@ -86,7 +87,6 @@ class CertificateKeeper:
         Raises:
             RefusedError: one is being ordered already.
             HandlingError: what is served could not be found out now.
-            OSError: it cannot be read.
         """
         if request.action == "status":
             return await self._report()
@@ -108,7 +108,9 @@ class CertificateKeeper:
             certificate = await self._source.current()
             if self._current is None or certificate.digest != self._current.digest:
                 await self._serve(certificate)
-                self._current = certificate
+            self._current = certificate
+            if self._due():
+                self._asked.set()
             shown = await self._visitor.fingerprint() == certificate.facts.fingerprint
             self._remember(self._bulletin.after_look(self._memory, certificate, shown=shown, now=self._clock()))
             return shown
@@ -137,11 +139,19 @@ class CertificateKeeper:
             self._asked.clear()
 
     def _due(self) -> bool:
-        if self._order.source is Source.LOCAL:  # it renews by being looked at
-            return False
+        if self._order.source is Source.LOCAL:
+            return self._due_here()
         if self._current and self._current.local and self._memory.failure is None:  # none yet, or it was lost
             return True
         return due(self._memory, self._terms())
+
+    def _due_here(self) -> bool:
+        # The local one is renewed by being looked at: an order finds out why it was not, and that it is by now.
+        failure = self._memory.failure
+        if self._current is None or not (failure or self._current.overdue):
+            return False
+        stored = failure is not None and failure.reason == Reason.STORAGE and not self._current.overdue
+        return stored or due(self._memory, self._terms())
 
     def _pause(self) -> float:
         # In short sleeps: the machine may be suspended, and its clock may be set.
@@ -154,8 +164,8 @@ class CertificateKeeper:
         failure = self._held_back(job.request) or await self._attempt(job.request)
         try:
             report = await self._report()
-        except (HandlingError, OSError) as error:
-            job.report.set_exception(TransientError(f"what is served cannot be found out: {error}"))
+        except HandlingError as error:
+            job.report.set_exception(error)
             return
         changed = report.served and before is not None and report.serial != before.facts.serial
         job.report.set_result(report.model_copy(update={"changed": changed, "failure": failure}))
@@ -219,7 +229,10 @@ class CertificateKeeper:
             self._recollection.store(memory)
 
     async def _report(self) -> CertificateReport:
-        served = await self.look()
+        try:
+            served = await self.look()
+        except (HandlingError, OSError) as error:
+            raise TransientError(f"what is served cannot be found out: {explained(error)}") from error
         local = self._order.source is Source.LOCAL
         facts = self._current.facts if self._current else None
         by_ourselves = local or (self._current is not None and self._current.local)
