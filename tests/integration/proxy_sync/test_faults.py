@@ -31,6 +31,9 @@ from tests.integration.proxy_sync.conftest import (
 from tests.support.site import EchoSite, SiteClient
 from tests.support.wait import wait_until
 
+DAMAGES = ["truncated", "injected", "edited", "missing"]
+"""What ``damage_map`` can do to a route map."""
+
 
 @contextlib.asynccontextmanager
 async def asked(client: SiteClient, label: str = "blue") -> AsyncIterator[list[int]]:
@@ -215,7 +218,7 @@ async def test_a_killed_nginx_comes_back_with_the_stored_table(
             assert (await client.get("blue")).status_code == 200
 
 
-@pytest.mark.parametrize("damage", ["truncated", "injected", "missing"])
+@pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_damaged_table_is_noticed_never_served_and_replaced(
     running_edge: RunningEdge, client: SiteClient, upstream: Upstream, damage: str
 ) -> None:
@@ -232,7 +235,7 @@ async def test_a_damaged_table_is_noticed_never_served_and_replaced(
     assert (await client.get("evil")).status_code != 200
 
 
-@pytest.mark.parametrize("damage", ["truncated", "injected", "missing"])
+@pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_table_damaged_while_nobody_looked_is_not_trusted_at_start(
     tmp_path: Path, site: EchoSite, upstream: Upstream, damage: str
 ) -> None:
@@ -270,6 +273,8 @@ def damage_map(path: Path, damage: str, upstream: Upstream) -> None:
         path.write_bytes(text[: len(text) // 2])
     elif damage == "injected":
         path.write_bytes(text + f'"evil" {upstream};\n'.encode())
+    elif damage == "edited":
+        path.write_bytes(text.replace(str(upstream).encode(), b"127.0.0.1:1"))
     else:
         path.unlink()
 
@@ -311,7 +316,7 @@ async def test_a_port_that_is_taken_is_named_and_the_start_is_tried_again(tmp_pa
 
 
 async def test_a_missing_nginx_is_named(tmp_path: Path) -> None:
-    edge = await make_edge(make_settings(tmp_path, nginx_binary="no-such-nginx"))
+    edge = await make_edge(make_settings(tmp_path, nginx_binary="no-such-nginx", edge_routing="map"))
     reports: list[str | None] = []
     task = asyncio.create_task(edge.run(reports.append))
     await wait_until(lambda: reports)

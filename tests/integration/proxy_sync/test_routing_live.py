@@ -13,9 +13,9 @@ from clawstead_proxy_sync import nginx_map
 from clawstead_proxy_sync.adapters.control import Control
 from clawstead_proxy_sync.adapters.nginx_process import Master, accepting
 from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError
-from clawstead_proxy_sync.nginx_map import Page, Upstream
+from clawstead_proxy_sync.nginx_map import Page, RouteMap, Upstream
 from tests.integration.proxy_sync.conftest import RunningEdge, each_way, make_edge, make_settings, running
-from tests.integration.proxy_sync.test_faults import damage_map
+from tests.integration.proxy_sync.test_faults import DAMAGES, damage_map
 from tests.support.ports import free_port
 from tests.support.site import EchoSite, SiteClient
 from tests.support.wait import wait_until
@@ -69,7 +69,11 @@ async def test_a_change_for_another_generation_is_refused_and_the_whole_table_co
     await control.change(table.generation, table.generation + 40, {"blue": Upstream("127.0.0.1", 1)})
     assert not await edge.lead("green", upstream), "somebody else has changed it"
     assert edge.served is None
+    renewed = replace(edge.config, certificate_digest="renewed")
+    with pytest.raises(EdgeUnavailableError, match="nobody knows"):
+        await edge.reconfigure(renewed)
     await edge.publish({"blue": upstream, "green": upstream})
+    await edge.reconfigure(renewed)
     assert await control.table() == edge.served == edge.stored
     edge.open_gate("green")
     assert (await client.get("green")).status_code == 200
@@ -117,12 +121,28 @@ async def test_lines_that_are_on_no_disk_outlive_nginx_and_proxy_sync_but_not_bo
         assert nginx_map.parse(second.layout.map.read_bytes()) == second.edge.stored
 
 
+async def test_a_table_that_was_held_up_ends_when_a_newer_one_comes(
+    running_edge: RunningEdge, control: Control, upstream: Upstream
+) -> None:
+    """As when proxy-sync has given up waiting for the first."""
+    path = running_edge.layout.map
+    tables = [RouteMap(generation, {f"g{generation}-{n}": upstream for n in range(20000)}) for generation in (70, 80)]
+    older, newer = (nginx_map.render(table) for table in tables)
+    path.write_bytes(older)
+    first = asyncio.create_task(control.load(70))
+    while await control.table() is not None:  # noqa: ASYNC110 - it must not end unseen
+        await asyncio.sleep(0)
+    path.write_bytes(newer)
+    await asyncio.gather(first, control.load(80), return_exceptions=True)
+    assert await control.table() == tables[1]
+
+
 async def started_again(it: RunningEdge) -> None:
     await wait_until(lambda: it.reports[-1] is not None)
     await wait_until(lambda: it.reports[-1] is None)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "injected", "missing"])
+@pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_reload_or_another_proxy_sync_believes_nginx_more_than_the_file(
     tmp_path: Path, site: EchoSite, upstream: Upstream, damage: str
 ) -> None:
@@ -137,7 +157,7 @@ async def test_a_reload_or_another_proxy_sync_believes_nginx_more_than_the_file(
         assert nginx_map.parse(second.layout.map.read_bytes()) == table
 
 
-@pytest.mark.parametrize("damage", ["truncated", "injected", "missing"])
+@pytest.mark.parametrize("damage", DAMAGES)
 async def test_an_nginx_that_starts_on_a_damaged_file_serves_none_of_it(
     running_edge: RunningEdge, client: SiteClient, upstream: Upstream, damage: str
 ) -> None:

@@ -32,7 +32,7 @@ from clawstead_proxy_sync.backoff import Backoff
 from clawstead_proxy_sync.certificates.keeper import CertificateKeeper
 from clawstead_proxy_sync.certificates.telling import Bulletin
 from clawstead_proxy_sync.edge_config import LOOPBACK, nginx_config
-from clawstead_proxy_sync.errors import EdgeUnavailableError, explained
+from clawstead_proxy_sync.errors import EdgeUnavailableError, NoLuaError, explained
 from clawstead_proxy_sync.facts import SERVICE
 from clawstead_proxy_sync.install_command import install_command
 from clawstead_proxy_sync.nginx_conf import NginxConfig
@@ -175,7 +175,7 @@ def certificate_keeper(settings: Settings, order: Ordered, edge: NginxEdge, noti
 async def lua_modules(settings: Settings, readiness: Readiness) -> tuple[str, ...]:
     """Return what nginx has to load so that routes change at once, nothing if every change is to be a reload.
 
-    Waits until it is there if the settings insist on it.
+    Waits until nginx is there, and its module if the settings insist on it.
     """
     if settings.edge_routing == "map" or settings.system:
         return ()
@@ -183,12 +183,15 @@ async def lua_modules(settings: Settings, readiness: Readiness) -> tuple[str, ..
     while True:
         try:
             return await lua_module.find(layout, NginxCommand(settings.nginx_binary, layout.directory))
-        except (EdgeUnavailableError, OSError) as error:
+        except NoLuaError as error:
             if settings.edge_routing == "auto":
                 log.warning("every change of routes will be a reload of nginx", why=str(error))
                 return ()
             log.error("routes cannot be changed at once", why=str(error))  # noqa: TRY400 - expected, and said in full
             readiness.unmet(_EDGE, f"CLAWSTEAD_EDGE_ROUTING is live, but {error}")
+        except EdgeUnavailableError as error:
+            log.error("nginx cannot be used", why=str(error))  # noqa: TRY400 - expected, and said in full
+            readiness.unmet(_EDGE, str(error))
         await asyncio.sleep(backoff.next())
 
 

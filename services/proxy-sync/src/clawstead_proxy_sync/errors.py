@@ -2,6 +2,7 @@
 
 TransientError
 ├── EdgeUnavailableError   nginx is not running, or not in time
+│   └── NoLuaError         this nginx has no Lua, or not one that it takes
 └── EdgeRefusedError       nginx refused a table or configuration; the last good one stays
 PermanentError
 └── UnroutableError        this observation can never become a route; the others go on
@@ -23,6 +24,10 @@ _REMEDIES = {
 
 class EdgeUnavailableError(TransientError):
     """Nginx is not running, or did not do in time what it was told."""
+
+
+class NoLuaError(EdgeUnavailableError):
+    """Nginx cannot keep routes in memory; says what to install."""
 
 
 class EdgeRefusedError(TransientError):

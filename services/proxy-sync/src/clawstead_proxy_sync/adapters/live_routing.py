@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from clawstead_proxy_sync import nginx_map
 from clawstead_proxy_sync.adapters.control import MOST_CHANGES, Changes, Control
-from clawstead_proxy_sync.adapters.routing import Routing
+from clawstead_proxy_sync.adapters.routing import Differences, Routing
 from clawstead_proxy_sync.adapters.server import Server
 from clawstead_proxy_sync.adapters.status import Serving
 from clawstead_proxy_sync.nginx_map import RouteMap, Routes, Upstream
@@ -59,14 +59,21 @@ class LiveRouting(Routing):
                     return False
             return True
 
-    async def publish(self, routes: Routes) -> RouteMap:
+    def asked(self, routes: Routes) -> Differences | None:
+        """See ``Routing.asked``."""
+        if self._lines is None:
+            return None
+        lines = self._lines
+        differing = {label for label, upstream in routes.items() if lines.get(label) != upstream}
+        differing |= lines.keys() - routes.keys()
+        return {label: (lines.get(label), routes.get(label)) for label in differing}
+
+    async def publish(self, routes: Routes, differences: Differences | None) -> RouteMap:
         """See ``Routing.publish``."""
-        # Before anything is waited for: a line that is led from now on is newer than ``routes``.
-        missing = self._missing(routes)
         async with self._changing:
-            if self._lines is None or missing is None:
+            if self._lines is None or differences is None:
                 return await self._load(RouteMap(self._generation + 1, dict(routes)))
-            changes = {label: new for label, (old, new) in missing.items() if self._lines.get(label) == old}
+            changes = {label: new for label, (old, new) in differences.items() if self._lines.get(label) == old}
             if len(changes) > MOST_CHANGES:
                 return await self._load(RouteMap(self._generation + 1, dict(routes)))
             if changes:
@@ -75,6 +82,12 @@ class LiveRouting(Routing):
         if self._store.table != table or not await self.intact():
             await asyncio.to_thread(self._store.put, table)
         return table
+
+    async def reload(self) -> None:
+        """See ``Routing.reload``."""
+        # A line that changes meanwhile is another generation than the one that has to be seen.
+        async with self._changing:
+            await super().reload()
 
     async def adopt(self) -> None:
         """See ``Routing.adopt``."""
@@ -119,14 +132,6 @@ class LiveRouting(Routing):
         await self._server.config_file.store()
         if await self._server.daemon.serving() != Serving(generation, self._server.config_file.revision):
             await self._server.reload(generation)
-
-    def _missing(self, routes: Routes) -> dict[str, tuple[Upstream | None, Upstream | None]] | None:
-        if self._lines is None:
-            return None
-        lines = self._lines
-        differing = {label for label, upstream in routes.items() if lines.get(label) != upstream}
-        differing |= lines.keys() - routes.keys()
-        return {label: (lines.get(label), routes.get(label)) for label in differing}
 
     async def _change(self, changes: Changes) -> None:
         assert self._lines is not None

@@ -10,7 +10,7 @@ import asyncio
 import structlog
 
 from clawstead_proxy_sync import nginx_conf, nginx_map
-from clawstead_proxy_sync.adapters.routing import Routing
+from clawstead_proxy_sync.adapters.routing import Differences, Routing
 from clawstead_proxy_sync.adapters.server import Server
 from clawstead_proxy_sync.adapters.status import Serving
 from clawstead_proxy_sync.errors import EdgeRefusedError, EdgeUnavailableError
@@ -41,7 +41,7 @@ class MapRouting(Routing):
         nginx_map.check_label(label)
         return self._served is not None and self._served.routes.get(label) == upstream
 
-    async def publish(self, routes: Routes) -> RouteMap:
+    async def publish(self, routes: Routes, differences: Differences | None) -> RouteMap:
         """See ``Routing.publish``."""
         self._generation += 1
         table = RouteMap(self._generation, dict(routes))

@@ -7,7 +7,7 @@ dies nginx goes on serving what it knows, and the next proxy-sync finds and adop
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import structlog
 from prometheus_client import Counter
@@ -26,6 +26,7 @@ log = structlog.get_logger()
 STARTS = Counter("clawstead_edge_starts_total", "How often nginx was started or adopted", ["how"])
 
 _SETTLED_SECONDS = 10.0
+_NOT_NOW = (EdgeRefusedError, EdgeUnavailableError, OSError)
 _LONGEST_WAIT_SECONDS = 5.0
 
 
@@ -97,7 +98,7 @@ class NginxEdge:
                 try:
                     async with self._changing:
                         await self._begin()
-                except (EdgeRefusedError, EdgeUnavailableError, OSError) as error:
+                except _NOT_NOW as error:
                     log.warning("the edge does not run", error=explained(error))
                     report(explained(error))
                 else:
@@ -116,10 +117,11 @@ class NginxEdge:
 
     async def publish(self, routes: Routes) -> RouteMap:
         """See ``Edge.publish``."""
+        differences = self._routing.asked(routes)
         async with self._changing:
             if not self._up.is_set():
                 raise EdgeUnavailableError("nginx does not run")
-            return await self._routing.publish(routes)
+            return await self._routing.publish(routes, differences)
 
     async def lead(self, label: str, upstream: Upstream | None) -> bool:
         """See ``Edge.lead``."""
@@ -130,7 +132,8 @@ class NginxEdge:
 
         Raises:
             EdgeRefusedError: nginx refuses it; the old one stays.
-            EdgeUnavailableError: nginx did not take it over in time.
+            EdgeUnavailableError: nginx did not take it over in time, or cannot now.
+            OSError: it could not be stored.
         """
         async with self._changing:
             if config == self._config:
@@ -141,9 +144,11 @@ class NginxEdge:
                 return
             try:
                 await self._routing.reload()
-            except (EdgeRefusedError, EdgeUnavailableError):
+            except _NOT_NOW:
+                # What is in use is also what the next repair writes, should it not be possible now.
                 self._use(before)
-                await self._server.config_file.store()
+                with suppress(*_NOT_NOW):
+                    await self._server.config_file.store()
                 raise
 
     async def repair(self) -> None:

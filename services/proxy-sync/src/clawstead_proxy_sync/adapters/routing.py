@@ -2,14 +2,19 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import structlog
 
 from clawstead_proxy_sync.adapters.map_store import MapStore
 from clawstead_proxy_sync.adapters.server import Server
+from clawstead_proxy_sync.errors import EdgeUnavailableError
 from clawstead_proxy_sync.nginx_map import RouteMap, Routes, Upstream
 
 log = structlog.get_logger()
+
+Differences = Mapping[str, tuple[Upstream | None, Upstream | None]]
+"""Where names lead, and where they shall."""
 
 
 class Routing(ABC):
@@ -30,8 +35,15 @@ class Routing(ABC):
     def stored(self) -> RouteMap | None:
         """The table that an nginx which starts now would serve, None when that is not known."""
 
+    def asked(self, routes: Routes) -> Differences | None:
+        """Return what a table changes of what is served, before its turn comes: a line that is led until then is newer.
+
+        None if it is taken over as a whole.
+        """
+        return None
+
     @abstractmethod
-    async def publish(self, routes: Routes) -> RouteMap:
+    async def publish(self, routes: Routes, differences: Differences | None) -> RouteMap:
         """Have nginx serve these routes, and store them. Raises what ``Edge.publish`` does."""
 
     @abstractmethod
@@ -71,9 +83,15 @@ class Routing(ABC):
         self._serves(table)
 
     async def reload(self) -> None:
-        """Have nginx read its configuration again, and go on with the table it serves. Raises as ``start`` does."""
+        """Have nginx read its configuration again, and go on with the table it serves.
+
+        Raises:
+            EdgeRefusedError: nginx refuses the configuration.
+            EdgeUnavailableError: it did not take it over in time, or nobody knows which table that is.
+            OSError: it could not be stored.
+        """
         if self.served is None:
-            return
+            raise EdgeUnavailableError("nobody knows which routes nginx serves: the next table comes first")
         await asyncio.to_thread(self._store.repair)
         await self._server.reload(self.served.generation)
 

@@ -2,9 +2,13 @@
 -- proxy-sync changes it over the control socket; a fresh nginx fills it from the stored route map.
 
 local balancer = require "ngx.balancer"
+local ffi = require "ffi"
+
+ffi.cdef "unsigned char *SHA256(const unsigned char *data, size_t length, unsigned char *digest);"
 
 local routes = ngx.shared.claw_routes
 local GENERATION = "_generation"  -- without it the dictionary is not whole, and nobody is told "unknown"
+local LOADING = "_loading"  -- the newest table that began to load: an earlier one that was held up must end
 local PAUSE = 500  -- lines between two breaths of a worker
 
 local KEY_LENGTH = 64
@@ -28,10 +32,20 @@ function M.balance()
     end
 end
 
+local function sha256(text)
+    local digest = ffi.new("unsigned char[32]")
+    ffi.C.SHA256(text, #text, digest)
+    return (ffi.string(digest, 32):gsub(".", function(char) return ("%02x"):format(char:byte()) end))
+end
+
 local function parse(text)
-    local _, last, generation, count = text:find("^# clawstead routes: generation (%d+), (%d+) lines, sha256 %x+\n")
+    local header = "^# clawstead routes: generation (%d+), (%d+) lines, sha256 (%x+)\n"
+    local _, last, generation, count, digest = text:find(header)
     if not last then
         return nil, "has no header"
+    end
+    if sha256(text:sub(last + 1)) ~= digest then
+        return nil, "was cut short or edited"
     end
     local lines, found = {}, 0
     while true do
@@ -60,7 +74,7 @@ end
 local function replace(lines, generation, breathe)
     routes:delete(GENERATION)
     for _, label in ipairs(routes:get_keys(0)) do
-        if not lines[label] then
+        if not lines[label] and label ~= LOADING then
             routes:delete(label)
         end
     end
@@ -71,8 +85,8 @@ local function replace(lines, generation, breathe)
             return nil, why
         end
         done = done + 1
-        if done % PAUSE == 0 then
-            breathe()
+        if done % PAUSE == 0 and not breathe() then
+            return nil, "another table came"
         end
     end
     return routes:safe_set(GENERATION, generation)
@@ -86,7 +100,7 @@ function M.begin(path)
     local lines, generation = read(path)
     local ok, why = lines, generation
     if lines then
-        ok, why = replace(lines, generation, function() end)
+        ok, why = replace(lines, generation, function() return true end)
     end
     if not ok then
         ngx.log(ngx.CRIT, "no routes, for the route map ", why)
@@ -143,7 +157,11 @@ function M.load(path, to)
     if not lines or generation ~= tonumber(to) then
         return answer(409, "the route map " .. (lines and "is another one" or generation))
     end
-    local ok, why = replace(lines, generation, function() ngx.sleep(0) end)
+    routes:set(LOADING, generation)
+    local ok, why = replace(lines, generation, function()
+        ngx.sleep(0)
+        return routes:get(LOADING) == generation
+    end)
     if not ok then
         return answer(507, why)
     end
@@ -153,7 +171,7 @@ end
 function M.dump()
     local lines = { (routes:get(GENERATION) or "none") .. "\n" }
     for _, label in ipairs(routes:get_keys(0)) do
-        if label ~= GENERATION then
+        if label ~= GENERATION and label ~= LOADING then
             lines[#lines + 1] = label .. " " .. (routes:get(label) or "-") .. "\n"
         end
     end
