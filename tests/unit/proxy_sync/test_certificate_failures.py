@@ -85,6 +85,19 @@ WORDS = [
         Reason.RATE_LIMITED,
     ),
     (
+        "An unexpected error occurred:\nError creating new account :: too many new registrations (10) from this IP "
+        "address in the last 3h0m0s, retry after 2026-11-21 14:00:00 UTC: see "
+        "https://letsencrypt.org/docs/rate-limits/#new-registrations-per-ip-address",
+        Reason.RATE_LIMITED,
+    ),
+    ("too many new registrations (10) from this IP address in the last 3h0m0s", Reason.RATE_LIMITED),
+    ("too many new registrations (500) from this /48 subnet of IPv6 addresses", Reason.RATE_LIMITED),
+    ("too many new orders (300) from this account in the last 3h0m0s", Reason.RATE_LIMITED),
+    ('too many failed authorizations (5) for "claw.example" in the last 1h0m0s', Reason.RATE_LIMITED),
+    ('too many certificates (50) already issued for "example" in the last 168h0m0s', Reason.RATE_LIMITED),
+    ("There were too many requests of a given type", Reason.RATE_LIMITED),
+    ("Your account is temporarily prevented from requesting certificates for claw.example", Reason.RATE_LIMITED),
+    (
         "Error creating new order :: Cannot issue for x: The ACME server refuses: issuance is forbidden by policy",
         Reason.POLICY,
     ),
@@ -137,6 +150,11 @@ def test_a_file_that_cannot_be_read_is_not_quoted() -> None:
         ("rateLimited, Retry-After: 3600", NOW + timedelta(hours=1)),
         ("rateLimited, retry after 2099-01-01 00:00:00 UTC", NOW + timedelta(days=8)),
         ("rateLimited, retry after 2026-99-99 00:00:00 UTC", None),
+        (
+            "too many new registrations (10) from this IP address in the last 3h0m0s, retry after 2026-11-21 14:00:00 "
+            "UTC: see https://letsencrypt.org/docs/rate-limits/#new-registrations-per-ip-address",
+            datetime(2026, 11, 21, 14, tzinfo=UTC),
+        ),
         ("too many new orders recently", None),
         ("No TXT record found, retry after 2026-11-22 10:00:00 UTC", None),
     ],

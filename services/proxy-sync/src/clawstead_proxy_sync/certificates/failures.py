@@ -67,7 +67,11 @@ LASTING = frozenset(
 # The first that is found decides, so the particular comes before the general.
 _WORDS: tuple[tuple[Reason, str], ...] = (
     (Reason.BUSY, r"Another instance of Certbot is already running"),
-    (Reason.RATE_LIMITED, r"rateLimited|too many (?:certificates|new orders|failed|registrations)|rate limit"),
+    (
+        Reason.RATE_LIMITED,
+        r"rateLimited|too many (?:new |failed )?(?:certificates|registrations|orders|authorizations|requests of a)|"
+        r"rate[- ]limit|temporarily prevented from requesting",
+    ),
     (Reason.CERTBOT_MISSING, r"plugin does not appear to be installed|unrecognized arguments|ModuleNotFoundError"),
     (Reason.CREDENTIALS_UNSAFE, r"File not found: |Path is a directory: "),
     (
