@@ -346,6 +346,29 @@ async def test_missing_credentials_and_a_missing_certbot_are_told_apart(stand_in
     assert (await failure(stand_in.source())).reason is Reason.CERTBOT_MISSING
 
 
+@pytest.mark.parametrize("which", ["auth", "cleanup"])
+async def test_a_hook_that_cannot_be_run_is_told_before_the_authority_is_asked(stand_in: StandIn, which: str) -> None:
+    """Certbot would go on to a proof that fails, of which an authority forgives few."""
+    hooks = {name: stand_in.directory / f"own {name}" for name in ("auth", "cleanup")}
+    for hook in hooks.values():
+        hook.write_text("#!/bin/sh\n")
+        hook.chmod(0o755)
+    source = stand_in.source(Order(DOMAIN, Source.MANUAL, auth_hook=hooks["auth"], cleanup_hook=hooks["cleanup"]))
+    hooks[which].chmod(0o644)
+    failed = await failure(source)
+    assert (failed.reason, str(hooks[which]) in str(failed)) == (Reason.HOOK_UNUSABLE, True)
+    hooks[which].rename(stand_in.directory / "elsewhere")
+    assert (await failure(source)).reason is Reason.HOOK_UNUSABLE
+    hooks[which].mkdir()
+    assert (await failure(source)).reason is Reason.HOOK_UNUSABLE
+    assert not (stand_in.folder / "arguments").exists()
+    hooks[which].rmdir()
+    (stand_in.directory / "elsewhere").rename(hooks[which])
+    hooks[which].chmod(0o755)
+    await source.obtain()
+    assert f"'{hooks[which]}'" in stand_in.wrote("arguments")
+
+
 async def test_a_token_that_others_could_read_is_written_anew(stand_in: StandIn) -> None:
     await stand_in.source().obtain()
     credentials = stand_in.folder.parent / "cloudflare.ini"

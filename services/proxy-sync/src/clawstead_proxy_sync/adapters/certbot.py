@@ -30,6 +30,7 @@ from clawstead_proxy_sync.certificates.order import (
     TEMPORARY,
     Command,
     Order,
+    Source,
     arguments,
     environment,
 )
@@ -147,6 +148,9 @@ class Certbot:
             write_atomically(hook, _HOOK, mode=_PRIVATE)
         if self._order.credentials:
             credentials.check(self._order.credentials)
+        for program in (self._order.auth_hook, self._order.cleanup_hook):
+            if program and self._order.source is Source.MANUAL:
+                _check_hook(program)
         if not self._busy():
             self._clear_remains()
 
@@ -208,6 +212,13 @@ class Certbot:
         finally:
             await _end(process)
         return code, await asyncio.to_thread(_tail, said)
+
+
+def _check_hook(program: Path) -> None:
+    # Certbot goes on without it, to a proof that fails: an authority forgives only a few of them an hour.
+    if not os.access(program, os.X_OK) or not program.is_file():
+        message = f"the hook {program} is missing, or user {os.geteuid()} may not run it"
+        raise CertificateError(Reason.HOOK_UNUSABLE, message)
 
 
 def _content(path: Path) -> bytes | None:

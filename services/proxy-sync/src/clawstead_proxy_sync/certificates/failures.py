@@ -27,6 +27,7 @@ class Reason(StrEnum):
     POLICY = "policy"
     BUSY = "busy"
     CREDENTIALS_UNSAFE = "credentials_unsafe"
+    HOOK_UNUSABLE = "hook_unusable"
     CERTBOT_MISSING = "certbot_missing"
     TIMED_OUT = "timed_out"
     UNUSABLE = "unusable"
@@ -50,6 +51,8 @@ HINTS = {
     "CLAWSTEAD_ACME_PROFILE and the domain's CAA records",
     Reason.BUSY: "another certbot works in this folder; it is tried again as soon as that has ended",
     Reason.CREDENTIALS_UNSAFE: "the credentials file must belong to the user that runs proxy-sync, with mode 0600",
+    Reason.HOOK_UNUSABLE: "CLAWSTEAD_ACME_AUTH_HOOK and CLAWSTEAD_ACME_CLEANUP_HOOK must name programs that the user "
+    "who runs proxy-sync may run (`chmod +x`), then `clawstead certs renew`",
     Reason.CERTBOT_MISSING: f"install certbot with its DNS plugins: {INSTALL}",
     Reason.TIMED_OUT: "certbot was ended; its log is in tls/certbot/…/logs below proxy-sync's folder",
     Reason.UNUSABLE: "what certbot got is not served; `clawstead certs issue --force` orders another",
@@ -60,7 +63,14 @@ HINTS = {
 }
 
 LASTING = frozenset(
-    {Reason.BAD_TOKEN, Reason.WRONG_ZONE, Reason.POLICY, Reason.CREDENTIALS_UNSAFE, Reason.CERTBOT_MISSING}
+    {
+        Reason.BAD_TOKEN,
+        Reason.WRONG_ZONE,
+        Reason.POLICY,
+        Reason.CREDENTIALS_UNSAFE,
+        Reason.HOOK_UNUSABLE,
+        Reason.CERTBOT_MISSING,
+    }
 )
 """What somebody must put right first: asking again soon would only use up what the authority allows."""
 
