@@ -36,7 +36,7 @@ from clawstead_proxy_sync.errors import EdgeUnavailableError, NoLuaError, explai
 from clawstead_proxy_sync.facts import SERVICE
 from clawstead_proxy_sync.install_command import install_command
 from clawstead_proxy_sync.nginx_conf import NginxConfig
-from clawstead_proxy_sync.ports import Certificate, Report
+from clawstead_proxy_sync.ports import Certificate, CertificateSource, Report
 from clawstead_proxy_sync.publisher import MapPublisher
 from clawstead_proxy_sync.reconcile import RouteKeeper
 from clawstead_proxy_sync.routing import RouteTable
@@ -65,7 +65,8 @@ async def run(service: Service, settings: Settings) -> None:
 async def _run(service: Service, settings: Settings, layout: Layout) -> None:
     order = ordered(settings, layout.tls)
     modules = await lua_modules(settings, service.readiness)
-    edge = nginx_edge(settings, nginx_config(settings, await order.source.current(), modules))
+    certificate = await first_certificate(order.source, service.readiness)
+    edge = nginx_edge(settings, nginx_config(settings, certificate, modules))
     notices = StoredNotices(lambda notice: publish_notice(service.bus.jetstream, notice))
     certificates = certificate_keeper(settings, order, edge, notices)
     table = RouteTable()
@@ -192,6 +193,18 @@ async def lua_modules(settings: Settings, readiness: Readiness) -> tuple[str, ..
         except EdgeUnavailableError as error:
             log.error("nginx cannot be used", why=str(error))  # noqa: TRY400 - expected, and said in full
             readiness.unmet(_EDGE, str(error))
+        await asyncio.sleep(backoff.next())
+
+
+async def first_certificate(source: CertificateSource, readiness: Readiness) -> Certificate:
+    """Wait until there is a certificate: without one nginx cannot begin."""
+    backoff = Backoff()
+    while True:
+        try:
+            return await source.current()
+        except OSError as error:
+            log.error("there is no certificate to serve", error=explained(error))  # noqa: TRY400 - expected
+            readiness.unmet(_EDGE, f"there is no certificate to serve: {explained(error)}")
         await asyncio.sleep(backoff.next())
 
 
