@@ -5,6 +5,7 @@ an operator's edit, is put back to what ``clawstead_shared.streams`` says. Nothi
 server refuses to change holds up nothing else; a consumer is then made anew, which costs its position only.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -91,10 +92,17 @@ async def apply(jetstream: JetStreamContext) -> list[Change]:
     Raises:
         nats.errors.Error: the server did not answer, or has no JetStream; what was applied before stays.
     """
-    changes = [await _apply_stream(jetstream, stream_config(stream)) for stream in STREAMS]
-    changes += [await _apply_consumer(jetstream, consumer) for consumer in (*CONSUMERS, KEEPER)]
-    changes += [await _apply_bucket(jetstream, bucket) for bucket in BUCKETS]
-    return changes
+    return [change async for change in applying(jetstream)]
+
+
+async def applying(jetstream: JetStreamContext) -> AsyncIterator[Change]:
+    """Do what ``apply`` does, and yield each change when it is done. Raises what that does."""
+    for stream in STREAMS:
+        yield await _apply_stream(jetstream, stream_config(stream))
+    for consumer in (*CONSUMERS, KEEPER):
+        yield await _apply_consumer(jetstream, consumer)
+    for bucket in BUCKETS:
+        yield await _apply_bucket(jetstream, bucket)
 
 
 def stream_config(stream: Stream) -> StreamConfig:

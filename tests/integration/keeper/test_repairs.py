@@ -148,6 +148,7 @@ async def test_a_running_service_resumes_after_its_consumer_was_deleted(
     await bus.jetstream.delete_consumer(STATE_STREAM, "provisioner")
     await bus.publish(meanwhile)
     await wait_until(lambda: recorder.has(meanwhile), timeout=WITHIN_SECONDS)
+    await wait_until(lambda: kept.notices, timeout=WITHIN_SECONDS)
     assert [notice.about for notice in kept.notices] == ["provisioner"]
 
 

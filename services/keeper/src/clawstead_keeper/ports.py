@@ -1,5 +1,6 @@
 """What the keeper needs of the bus."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -52,8 +53,8 @@ class Bus(Protocol):
         """Whether the server is reachable right now."""
         ...
 
-    async def apply(self) -> list[Change]:
-        """Make everything what its declaration says, and return what that did."""
+    def apply(self) -> AsyncIterator[Change]:
+        """Make everything what its declaration says, and yield each change when it is done."""
         ...
 
     async def stream(self, name: str) -> StreamState | None:

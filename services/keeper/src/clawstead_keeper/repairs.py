@@ -39,17 +39,19 @@ class Repairs:
         """Look at everything once. What the first round makes is a new installation or version, and no repair.
 
         Raises:
-            TransientError: the bus did not answer.
+            TransientError: the bus did not answer; what was done before is told.
         """
-        changes = await self._bus.apply()
-        refused = {change for change in changes if change.outcome == "refused"}
-        for change in sorted(refused - self._refused, key=lambda change: change.name):
-            self._noticeboard.tell(_refusal(change))
+        refused: set[Change] = set()
+        async for change in self._bus.apply():
+            if change.outcome == "refused":
+                refused.add(change)
+                if change not in self._refused:
+                    self._refused.add(change)
+                    self._noticeboard.tell(_refusal(change))
+            elif change.outcome in _DONE:
+                self._report(change)
         self._refused = refused
         REFUSED.set(len(refused))
-        for change in changes:
-            if change.outcome in _DONE:
-                self._report(change)
         self._first = False
 
     def _report(self, change: Change) -> None:

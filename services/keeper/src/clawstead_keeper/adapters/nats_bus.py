@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
 from nats.errors import Error as NatsError
@@ -43,10 +43,11 @@ class NatsBus:
     def _jetstream(self) -> JetStreamContext:
         return self._bus.client.jetstream(timeout=_ANSWER_SECONDS)
 
-    async def apply(self) -> list[topology.Change]:
+    async def apply(self) -> AsyncIterator[topology.Change]:
         """See ``ports.Bus.apply``."""
         with _translated("declaring"):
-            return await topology.apply(self._jetstream)
+            async for change in topology.applying(self._jetstream):
+                yield change
 
     async def stream(self, name: str) -> StreamState | None:
         """See ``ports.Bus.stream``."""
