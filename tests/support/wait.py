@@ -10,15 +10,15 @@ T = TypeVar("T")
 
 @overload
 async def wait_until(
-    condition: Callable[[], Coroutine[Any, Any, T | None]], *, timeout: float = 10, what: str = "condition"
+    condition: Callable[[], Coroutine[Any, Any, T | None]], *, timeout: float = 30, what: str = "condition"
 ) -> T: ...
 
 
 @overload
-async def wait_until(condition: Callable[[], T], *, timeout: float = 10, what: str = "condition") -> T: ...
+async def wait_until(condition: Callable[[], T], *, timeout: float = 30, what: str = "condition") -> T: ...
 
 
-async def wait_until(condition: Callable[[], Any], *, timeout: float = 10, what: str = "condition") -> Any:
+async def wait_until(condition: Callable[[], Any], *, timeout: float = 30, what: str = "condition") -> Any:
     """Return the first truthy result of ``condition``; an assertion fails after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:

@@ -60,7 +60,7 @@ async def test_replay_redelivery_and_rebuild_change_nothing_that_is_true(
         assert first.entries == 2
         await bus.jetstream.delete_consumer(STATE_STREAM, PROXY_SYNC.durable)
         await topology.apply(bus.jetstream)
-        await wait_until(lambda: settled(bus), timeout=20)
+        await wait_until(lambda: settled(bus), timeout=40)
         assert facts(process) == before
         assert await bus.log.last_sequence() == last
         path = process.directory / "nginx" / "routes.map"
@@ -102,7 +102,7 @@ async def test_a_lost_log_ends_no_route_and_the_facts_come_back(
         for again in (running, other.model_copy(update={"phase": Phase.STOPPED})):
             await observe(bus, again)
         await wait_until(lambda: is_active(bus, running))
-        await wait_until(lambda: settled(bus), timeout=20)
+        await wait_until(lambda: settled(bus), timeout=40)
         report = await rebuild(bus, "proxy-sync")
         assert report.before == report.after
         assert set(answers) == {200}
@@ -139,10 +139,10 @@ async def test_files_that_were_deleted_while_it_runs_are_there_again(
     running = await routed(bus, client, site)
     await wait_until(lambda: has_lines(process, 1))
     damage(process)
-    await wait_until(lambda: _whole(process, running.subdomain), timeout=20, what="files are there again")
-    await wait_until(lambda: serves(client, running.subdomain, 200), timeout=20)
+    await wait_until(lambda: _whole(process, running.subdomain), timeout=40, what="files are there again")
+    await wait_until(lambda: serves(client, running.subdomain, 200), timeout=40)
     assert (await client.get("nobody")).headers["x-clawstead-page"] == "unknown"
-    await wait_until(lambda: routed_now(bus, client, site), timeout=20)
+    await wait_until(lambda: routed_now(bus, client, site), timeout=40)
 
 
 async def routed_now(bus: Bus, client: SiteClient, site: EchoSite) -> bool:
@@ -183,5 +183,5 @@ async def test_a_lost_authority_is_made_again_with_a_clear_word(
         async with SiteClient(authority, process.https_port) as anew:
             return await serves(anew, running.subdomain, 200)
 
-    await wait_until(trusted, timeout=20, what="the new authority is served")
+    await wait_until(trusted, timeout=40, what="the new authority is served")
     assert (await bus.newest(Topic.ROUTE, running.instance_id)) is not None
