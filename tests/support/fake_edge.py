@@ -16,6 +16,7 @@ class FakeEdge:
         self.leads = False
         """Whether single lines change at once."""
         self.draining = 0
+        self.crowded = False
         self.gates: set[str] = set()
         self.shown: dict[str, Page] = {}
         self.actions: list[str] = []

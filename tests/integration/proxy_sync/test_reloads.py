@@ -35,6 +35,7 @@ async def test_of_too_many_replaced_workers_the_oldest_are_ended(
         async with contextlib.AsyncExitStack() as stack:
             client = await stack.enter_async_context(SiteClient(it.layout.tls / "ca.pem", settings.https_port))
             sockets = []
+            assert not it.edge.crowded
             for number in range(4):
                 sockets.append(ws := await stack.enter_async_context(socket_of(client)))
                 await ws.recv()
@@ -43,3 +44,4 @@ async def test_of_too_many_replaced_workers_the_oldest_are_ended(
                 await asyncio.wait_for(lost.wait_closed(), 10)
             assert [await is_live(ws, "still here") for ws in sockets[2:]] == [True, True]
             assert it.edge.draining == 2
+            assert it.edge.crowded

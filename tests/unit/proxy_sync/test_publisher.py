@@ -77,6 +77,21 @@ async def test_draining_workers_slow_the_next_publication_down() -> None:
         assert asyncio.get_running_loop().time() - begun >= 0.1
 
 
+async def test_where_another_table_would_end_connections_only_an_urgent_one_comes_before_they_ended() -> None:
+    async with working() as bench:
+        bench.want(a=HERE)
+        await wait_until(lambda: bench.edge.published)
+        bench.edge.crowded = True
+        bench.want(b=HERE)
+        await asyncio.sleep(0.05)
+        assert len(bench.edge.published) == 1
+        await bench.publisher.settled()
+        assert len(bench.edge.published) == 2
+        bench.want(c=HERE)
+        bench.edge.crowded = False
+        await wait_until(lambda: len(bench.edge.published) == 3)
+
+
 async def test_an_urgent_change_does_not_wait_its_turn() -> None:
     async with working(interval=LONG) as bench:
         bench.want(a=HERE)

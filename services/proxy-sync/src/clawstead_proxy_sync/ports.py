@@ -35,7 +35,12 @@ class Edge(Protocol):
 
     @property
     def draining(self) -> int:
-        """How many processes of earlier tables still hold connections open."""
+        """How many processes of earlier tables still hold connections open; 0 where a table makes none."""
+        ...
+
+    @property
+    def crowded(self) -> bool:
+        """Whether they are so many that another table would end the oldest of them."""
         ...
 
     async def run(self, report: Report) -> None:

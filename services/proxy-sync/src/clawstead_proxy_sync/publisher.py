@@ -1,9 +1,10 @@
 """Publishes the table: at once when it is quiet, else gathered, so that a storm of changes is a few reloads.
 
 Every reload leaves the old workers behind for as long as their connections last. So the pause between two
-reloads is the set interval, and as much again for each worker that is still draining. Waiting costs little:
-gates open and close routes at once, and nginx asks about lines that its table does not have yet. Where the
-edge changes single lines at once, a table only brings them to disk.
+reloads is the set interval, and as much again for each worker that is still draining; once another reload would
+end connections of the oldest, half an hour. Waiting costs little: gates open and close routes at once, and nginx
+asks about lines that its table does not have yet. Where the edge changes single lines at once, a table only brings
+them to disk.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ LINES = Gauge("clawstead_edge_routes", "Lines of the table that is served")
 FAILING = Gauge("clawstead_edge_publish_failing", "1 while the newest table cannot be published")
 
 _LONGEST_PAUSE_SECONDS = 60.0
+_CROWDED_PAUSE_SECONDS = 1800.0
+_LOOK_SECONDS = 1.0
 _SETTLE_SECONDS = 15.0
 
 
@@ -50,7 +53,7 @@ class MapPublisher:
         self._urgent = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._in_flight: list[Mapping[str, Upstream | None]] = []
-        self._published_at = -_LONGEST_PAUSE_SECONDS
+        self._published_at = -_CROWDED_PAUSE_SECONDS
 
     def wake(self) -> None:
         """Say that the table may have changed."""
@@ -146,12 +149,16 @@ class MapPublisher:
         return served.routes != wanted or stored.routes != wanted or not await self._edge.intact()
 
     async def _turn(self) -> None:
-        pause = min(self._interval * (1 + self._edge.draining), _LONGEST_PAUSE_SECONDS)
-        remaining = self._published_at + pause - asyncio.get_running_loop().time()
-        if remaining > 0:
+        clock = asyncio.get_running_loop().time
+        while not self._urgent.is_set() and (remaining := self._published_at + self._pause() - clock()) > 0:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(remaining):
+                async with asyncio.timeout(min(remaining, _LOOK_SECONDS)):
                     await self._urgent.wait()
+
+    def _pause(self) -> float:
+        if self._edge.crowded:
+            return _CROWDED_PAUSE_SECONDS
+        return min(self._interval * (1 + self._edge.draining), _LONGEST_PAUSE_SECONDS)
 
     def _answer(self, error: TransientError | None, *, first: int | None = None) -> None:
         waiting = self._waiting[:first]

@@ -34,6 +34,11 @@ class NginxDaemon(ProvedDaemon):
         self._command = command
         self._rotate_at = time.monotonic() + _ROTATE_EVERY_SECONDS
 
+    @property
+    def crowded(self) -> bool:
+        """See ``Daemon.crowded``."""
+        return self.draining + len(self._workers) > self._most_draining
+
     def deaf(self) -> bool:
         """See ``Daemon.deaf``."""
         return not self._layout.socket.exists()

@@ -29,6 +29,8 @@ CHANGES = Counter("clawstead_edge_changes_total", "Changes of nginx's routes wit
 class LiveRouting(Routing):
     """Lines are changed at once; the stored map follows."""
 
+    reloads = False
+
     def __init__(self, server: Server, control: Control) -> None:
         super().__init__(server)
         self._control = control

@@ -22,6 +22,8 @@ log = structlog.get_logger()
 class MapRouting(Routing):
     """A table is taken over as a whole."""
 
+    reloads = True
+
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         self._served: RouteMap | None = None

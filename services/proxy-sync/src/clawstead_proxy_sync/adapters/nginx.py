@@ -65,7 +65,12 @@ class NginxEdge:
     @property
     def draining(self) -> int:
         """See ``Edge.draining``."""
-        return self._daemon.draining
+        return self._daemon.draining if self._routing.reloads else 0
+
+    @property
+    def crowded(self) -> bool:
+        """See ``Edge.crowded``."""
+        return self._routing.reloads and self._daemon.crowded
 
     def open_gate(self, label: str) -> None:
         """See ``Edge.open_gate``."""

@@ -34,6 +34,11 @@ class Daemon(Protocol):
         ...
 
     @property
+    def crowded(self) -> bool:
+        """Whether they are so many that another reload would end the oldest of them."""
+        ...
+
+    @property
     def doubt(self) -> str | None:
         """What is wrong although it serves, and what to do about it; None when nothing is."""
         ...

@@ -3,6 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import structlog
 
@@ -19,6 +20,9 @@ Differences = Mapping[str, tuple[Upstream | None, Upstream | None]]
 
 class Routing(ABC):
     """One way. The stored map is the durable table in each of them. One call at a time, except of ``lead``."""
+
+    reloads: ClassVar[bool]
+    """Whether each table is a reload of nginx."""
 
     def __init__(self, server: Server) -> None:
         self._server = server

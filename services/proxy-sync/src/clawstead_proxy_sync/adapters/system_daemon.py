@@ -24,6 +24,8 @@ _CONNECT_SECONDS = 1.0
 class SystemDaemon(ProvedDaemon):
     """The nginx that ``/run/nginx.pid`` names. Keeps ``Daemon``."""
 
+    crowded = False
+
     def __init__(self, status: tuple[str, int], command: SystemCommand, *, install: str) -> None:
         super().__init__(status)
         self._host, self._port = status
