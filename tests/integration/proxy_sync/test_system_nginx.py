@@ -1,9 +1,11 @@
 """The edge in a machine's nginx that serves another site, too. Proxy-sync is nobody there, but for one rule of sudo."""
 
 import asyncio
+import contextlib
 import json
 import shlex
 import stat
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -139,6 +141,42 @@ async def test_what_the_machine_refuses_changes_nothing_and_is_named(
     assert "everything is as it was" in edge(machine, process, "install", "--yes", good=False)
     assert not machine.path(SITE).exists()
     assert not machine.path(RULE).exists()
+
+
+@contextlib.contextmanager
+def held(machine: Machine, port: int) -> Iterator[None]:
+    """Have a program of the machine that is no nginx listen on a port."""
+    script = f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); print(flush=True); time.sleep(600)"
+    with subprocess.Popen([*machine.inside(), sys.executable, "-c", script], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        try:
+            assert holder.stdout.readline() == b"\n"
+            yield
+        finally:
+            holder.kill()
+
+
+async def test_a_port_that_another_program_holds_is_named_and_what_was_loaded_goes_on(
+    machine: Machine, process: ProxySyncProcess, other_port: int
+) -> None:
+    site, rule, first = machine.path(SITE), machine.path(RULE), process.https_port
+    machine.run("nginx")
+    with held(machine, first):
+        said = edge(machine, process, "install", "--yes", good=False)
+        assert f"127.0.0.1:{first} failed (98" in said
+        assert "is held by python" in said
+        assert not site.exists()
+        assert not rule.exists()
+        assert "98" in edge(machine, process, "install", "--yes", good=False), "and no `Nothing to do`"
+    assert "The site is installed" in edge(machine, process, "install", "--yes")
+    old, loaded = site.read_text(), json.loads(edge(machine, process, "status", "--json"))["served"]
+    process._environment["CLAWSTEAD_HTTPS_PORT"] = str(second := free_port())
+    with held(machine, second):
+        assert f"127.0.0.1:{second} failed (98" in edge(machine, process, "install", "--yes", good=False)
+        assert site.read_text() == old
+        status = json.loads(edge(machine, process, "status", "--json", good=False))
+        assert (status["site"], status["served"]) == ("stale", loaded)
+        assert await answers(other_port)
 
 
 @pytest.mark.parametrize("process", ["map", "live"], indirect=True)

@@ -1,8 +1,11 @@
 """What the machine's nginx has already, what sudo may let through, and how the edge there is judged."""
 
+from pathlib import Path
+
 import pytest
 
-from clawstead_cli.nginx_dump import Server, clashes, servers
+from clawstead_cli.adapters.nginx_log import NginxLog
+from clawstead_cli.nginx_dump import Server, clashes, error_log, servers
 from clawstead_cli.sudo_rule import allows, rule_text
 
 NGINX = ("/usr/sbin/nginx", "-s", "reload")
@@ -54,6 +57,29 @@ def test_what_another_site_has_already_is_named(
     short = [words.removeprefix("/etc/nginx/sites-enabled/") for words in found]
     assert short[: len(said)] == said
     assert bool(short) == bool(said)
+
+
+def test_nginx_s_own_log_is_the_one_of_its_main_file_outside_of_every_block() -> None:
+    http, site = "http { error_log /of/http; }", "# configuration file /etc/nginx/conf.d/a.conf:\nerror_log /of/site;"
+    main = "# configuration file /etc/nginx/nginx.conf:"
+    assert error_log(f"{main}\nerror_log stderr;\nerror_log /of/all warn;\n{http}\n\n{site}") == "/of/all"
+    assert error_log(f"{main}\n{http}\n\n{site}") is None
+
+
+def test_why_a_reload_was_given_up_is_the_first_thing_that_the_log_has_of_it(tmp_path: Path) -> None:
+    path, dump = tmp_path / "error.log", f"# configuration file /x:\nerror_log {tmp_path}/error.log;"
+    path.write_text("2026/10/01 10:00:00 [emerg] 7#7: of another day\n")
+    log = NginxLog(dump)
+    assert (log.complaint(), log.given_up) == (None, False)
+    bind = "2026/10/02 10:00:00 [emerg] 7#7: bind() to 127.0.0.1:1 failed (98: Address already in use)\n"
+    with path.open("a") as file:
+        print(f"2026/10/02 10:00:00 [notice] 7#7: reconfiguring\n{bind}{bind}", end="", file=file)
+    assert not log.given_up, "it tries for a while"
+    with path.open("a") as file:
+        print("2026/10/02 10:00:02 [emerg] 7#7: still could not bind()", file=file)
+    assert log.given_up
+    said = "bind() to 127.0.0.1:1 failed (98: Address already in use); port 1 is held by another process"
+    assert log.complaint() == said
 
 
 def test_the_rule_lets_one_command_through_and_nothing_that_means_more_to_sudo() -> None:

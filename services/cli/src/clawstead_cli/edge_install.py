@@ -1,13 +1,14 @@
 """The edge as a site in the machine's nginx: what root puts in place once, and takes away again.
 
-install    sudo checks the rule -> both files -> nginx -t -> nginx -s reload
-uninstall  both files away      -> nginx -t -> nginx -s reload
-and both files back to what they were if nginx refuses
+install    sudo checks the rule -> both files -> nginx -T -> nginx -s reload -> the site's revision is served
+uninstall  both files away      -> nginx -T -> nginx -s reload
+and both files back to what they were if nginx refuses, or does not come to serve the site
 """
 
+import contextlib
 import os
 import pwd
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +24,18 @@ from clawstead_cli.adapters.machine_nginx import (
     read,
     served_revision,
 )
+from clawstead_cli.adapters.nginx_log import NginxLog
 from clawstead_cli.adapters.proxy_sync_program import Site
+from clawstead_cli.deadline import Deadline
 from clawstead_cli.errors import CommandError, MissingError, UsageError
 from clawstead_cli.nginx_dump import clashes, servers
 
 _MODES = {SITE_FILE: SITE_MODE, RULE_FILE: RULE_MODE}
+# nginx itself tries for 2.5 s to get a port before it gives a reload up.
+_LOAD_SECONDS = 10.0
+_LOOK_SECONDS = 0.1
+_ROOM = "CLAWSTEAD_HTTPS_PORT, CLAWSTEAD_HTTP_PORT, CLAWSTEAD_EDGE_ADDRESSES, CLAWSTEAD_EDGE_STATUS_PORT"
+
 Files = dict[Path, str | None]
 """What each of our two files holds; None for no file."""
 
@@ -109,21 +117,30 @@ def check_room(nginx: MachineNginx, site: Site) -> None:
     if taken:
         raise CommandError(
             "another site of this machine's nginx has what ours needs:\n  " + "\n  ".join(taken),
-            hint="change that site, or set CLAWSTEAD_HTTPS_PORT, CLAWSTEAD_HTTP_PORT, CLAWSTEAD_EDGE_ADDRESSES,"
-            " CLAWSTEAD_EDGE_STATUS_PORT or CLAWSTEAD_DOMAIN",
+            hint=f"change that site, or set {_ROOM} or CLAWSTEAD_DOMAIN",
         )
 
 
-def exchange(nginx: MachineNginx, files: Files) -> None:
-    """Put both files in place and have nginx load them; everything is as before if that fails.
+def exchange(nginx: MachineNginx, files: Files, site: Site | None = None) -> None:
+    """Put both files in place and have nginx load them, to serve ``site``; everything is as before if that fails.
 
     Raises:
-        CommandError: sudo or nginx refuses.
+        CommandError: sudo or nginx refuses, or the site does not come to be served.
     """
     if rule := files[RULE_FILE]:
         check_rule(rule)
-    before = present()
-    _all_or_nothing(lambda: _put(files), lambda: _put(before), nginx)
+    before, reloaded = present(), False
+    try:
+        _put(files)
+        log, reloaded = NginxLog(nginx.dump()), True
+        _load(nginx, site, log)
+    except BaseException as error:
+        _put(before)
+        if reloaded:
+            _load_again(nginx)
+        if isinstance(error, CommandError):
+            raise CommandError(f"{error}; everything is as it was", hint=error.hint) from error
+        raise
 
 
 def status(nginx: MachineNginx, site: Site, user: pwd.struct_passwd) -> EdgeStatus:
@@ -149,13 +166,23 @@ def _put(files: Files) -> None:
         put(path, text, _MODES[path])
 
 
-def _all_or_nothing(do: Callable[[], None], undo: Callable[[], None], nginx: MachineNginx) -> None:
-    try:
-        do()
-        nginx.test()
+def _load(nginx: MachineNginx, site: Site | None, log: NginxLog) -> None:
+    running = nginx.pid is not None
+    nginx.reload()
+    if not (running and site):
+        return
+    deadline = Deadline.after(_LOAD_SECONDS)
+    while served_revision(site.status_port) != site.revision:
+        if deadline.passed or log.given_up:
+            why = log.complaint() or f"not within {_LOAD_SECONDS:.0f} s, and {log.path} does not say why"
+            raise CommandError(
+                f"nginx goes on without this site: {why}",
+                hint=f"stop what is in the way, or set {_ROOM} to what is free, and type the command again",
+            )
+        time.sleep(_LOOK_SECONDS)
+
+
+def _load_again(nginx: MachineNginx) -> None:
+    # What runs is what was there before, unless nginx was only late. If it refuses now, that goes on, too.
+    with contextlib.suppress(CommandError):
         nginx.reload()
-    except BaseException as error:
-        undo()
-        if isinstance(error, CommandError):
-            raise CommandError(f"{error}; everything is as it was", hint=error.hint) from error
-        raise

@@ -1,4 +1,4 @@
-"""What the sites of an nginx listen on and answer to, read from ``nginx -T``. Pure.
+"""What the sites of an nginx listen on and answer to, and where it logs, read from ``nginx -T``. Pure.
 
 Not a full parser: it knows comments, quotes, blocks, and Lua blocks by their braces. That is enough for ``server``.
 """
@@ -25,6 +25,13 @@ class Server:
 def servers(dump: str) -> list[Server]:
     """Return every ``server`` block of a whole configuration."""
     return [server for path, text in _files(dump) for server in _servers(path, text)]
+
+
+def error_log(dump: str) -> str | None:
+    """Return the file in which nginx itself writes, None for the one that it was built with."""
+    main = next((text for path, text in _files(dump) if path), "")
+    named = [words[1] for depth, words in _directives(main) if not depth and words[0] == "error_log"]
+    return next((path for path in named if path.startswith("/")), None)
 
 
 def clashes(

@@ -1,10 +1,10 @@
 """The nginx and the sudo of this machine: their files, and their own checks of those."""
 
 import contextlib
+import http.client
 import os
 import subprocess
 import tempfile
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -26,23 +26,15 @@ class MachineNginx:
         self._binary = binary
 
     def dump(self) -> str:
-        """Return the whole configuration.
-
-        Raises:
-            CommandError: nginx refuses it as it is.
-        """
-        return _run([self._binary, "-T"])
-
-    def test(self) -> None:
-        """Check the configuration as it lies there now.
+        """Check the configuration as it lies there now, and return all of it.
 
         Raises:
             CommandError: nginx refuses it.
         """
-        _run([self._binary, "-t", "-q"])
+        return _run([self._binary, "-T"])
 
     def reload(self) -> None:
-        """Have it read its configuration again, if it runs.
+        """Have it read its configuration again, if it runs. Whether it then takes it, this does not say.
 
         Raises:
             CommandError: it refuses.
@@ -65,7 +57,7 @@ def served_revision(port: int) -> str | None:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/generation", timeout=_STATUS_SECONDS) as answer:
             words = answer.read(200).decode(errors="replace").split()
-    except (urllib.error.URLError, OSError):
+    except (OSError, http.client.HTTPException):
         return None
     return words[-1] if words else None
 

@@ -62,7 +62,7 @@ def wait_gone(pids: Iterable[int], deadline: Deadline) -> list[psutil.Process]:
 
 def conflicts(wanted: Iterable[Listener]) -> list[Conflict]:
     """Return the ports among ``wanted`` that cannot be listened on now."""
-    return [Conflict(listener, _holder(listener.port)) for listener in wanted if not _free(listener)]
+    return [Conflict(listener, holder(listener.port)) for listener in wanted if not _free(listener)]
 
 
 def _free(listener: Listener) -> bool:
@@ -78,7 +78,8 @@ def _free(listener: Listener) -> bool:
     return True
 
 
-def _holder(port: int) -> str:
+def holder(port: int) -> str:
+    """Return the program that listens on a port with its process id, as far as that can be seen."""
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             address = connection.laddr

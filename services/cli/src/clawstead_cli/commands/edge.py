@@ -30,7 +30,7 @@ def install(
     """Write the site of the edge into nginx's conf.d, and the one rule of sudo that proxy-sync needs.
 
     Needs root and the settings that proxy-sync has. Everything is checked by sudo and nginx, loaded, and put back if
-    it is refused. Installed already, it changes nothing.
+    it is refused or not served within seconds. Installed already, it changes nothing.
     """
     settings = Settings.load(data_dir)
     program = ProxySyncProgram(settings)
@@ -42,18 +42,20 @@ def install(
     edge_install.require_root()
     edge_install.check_room(nginx, site)
     changed = files != edge_install.present()
+    loaded = nginx.pid is None or served_revision(site.status_port) == site.revision
     if changed:
         confirm(f"Put the edge of {settings.domain} into this machine's nginx, reloaded by {who.pw_name}?", yes=yes)
-    if changed or (nginx.pid and served_revision(site.status_port) != site.revision):
+    if changed or not loaded:
         program.prepare(who)
-        edge_install.exchange(nginx, files)
+        edge_install.exchange(nginx, files, site)
     running = nginx.pid is not None
     if as_json:
         print_json(
             {"changed": changed, "nginx_runs": running, "files": [str(it) for it, text in files.items() if text]}
         )
         return
-    stdout.print("The site is installed." if changed else "Nothing to do: the site is installed already.")
+    done = changed or not loaded
+    stdout.print("The site is installed." if done else "Nothing to do: the site is installed already.")
     if not running:
         stdout.print("nginx does not run: `systemctl start nginx` starts it.")
 
