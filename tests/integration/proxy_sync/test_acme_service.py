@@ -1,12 +1,16 @@
 """The whole service with a real authority: what visitors are shown, through renewal, a limit and deaths."""
 
 import asyncio
+import os
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +70,22 @@ class Edge:
         """Say whether a visitor is shown one that the authority signed."""
         return self.shown_by_authority() is not None
 
+    async def attempts(self, outcome: str, reason: str = "") -> float:
+        """Return how many orders came to that, by the metrics."""
+        name = f'clawstead_certificate_attempts_total{{outcome="{outcome}",reason="{reason}"}}'
+        return await self.process.metric(name)
+
+    async def days_left(self) -> float:
+        return await self.process.metric("clawstead_certificate_days_left")
+
+    async def command(self, *words: str) -> tuple[int, str]:
+        """Run ``clawstead certs`` as an operator would; return how it ended and what it said."""
+        command = [Path(sys.executable).with_name("clawstead"), "certs", *words]
+        environment = {**os.environ, **self.process.settings}
+        run = partial(subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        ended = await asyncio.to_thread(run)
+        return ended.returncode, ended.stdout + ended.stderr
+
     async def notice(self, kind: NoticeKind) -> Notice:
         """Return the newest."""
         message = await self.bus.jetstream.get_last_msg(ADVISORY_STREAM, f"{NOTICE_ROOT}.{kind}", direct=True)
@@ -118,6 +138,8 @@ async def test_a_renewed_certificate_is_shown_to_visitors_and_ends_no_connection
             assert await held.recv() == "echo still here"
         assert edge.issued()
         assert edge.gate.orders == 2
+        assert await wait_until(lambda: edge.attempts("success")) >= 2
+        assert -1 < await edge.days_left() < LIFE / timedelta(days=1)
         assert (await edge.notice(NoticeKind.CERTIFICATE_ISSUED)).about == DOMAIN
 
 
@@ -143,6 +165,8 @@ async def test_a_limit_is_kept_to_over_a_restart_and_by_hand(
         assert failure
         assert (failure.reason, failure.retry_at and failure.retry_at >= until) == ("rate_limited", True)
         assert (await edge.ask("issue")).failure == failure
+        assert (await edge.attempts("failure", "rate_limited"), await edge.attempts("success")) == (1, 0)
+        assert await edge.days_left() > 390, "the local authority's is served"
         edge.process.kill()
         edge.process.start()
         await edge.process.ready()
@@ -153,6 +177,29 @@ async def test_a_limit_is_kept_to_over_a_restart_and_by_hand(
         made = await edge.ask("issue", force=True)
         assert (made.failure, made.served, made.changed, edge.issued()) == (None, True, True, True)
         assert int(made.serial or "", 16) == edge.shown().serial_number
+        assert await edge.attempts("success") == 1
+        assert 89 < await edge.days_left() < 90
+
+
+async def test_an_operator_issues_one_and_tries_its_renewal_at_the_command_line(
+    tmp_path: Path, nats_server: NatsServer, bus: Bus, acme: AcmeWorld
+) -> None:
+    async with an_edge(tmp_path, nats_server, bus, acme, await acme.gate()) as edge:
+        edge.account.token = "another"
+        edge.process.start()
+        await edge.process.ready()
+        await wait_until(lambda: failed(edge), timeout=30, what="the first order failed")
+        code, said = await edge.command("issue")
+        assert (code, "bad_token" in said, edge.issued()) == (1, True, False), said
+        edge.account.token = TOKEN
+        code, said = await edge.command("issue")
+        assert (code, "A new certificate is here" in said, edge.issued()) == (0, True, True), said
+        shown, orders = edge.shown(), edge.gate.orders
+        code, said = await edge.command("renew", "--dry-run")
+        assert (code, "nothing was changed" in said) == (0, True), said
+        assert (edge.shown(), edge.gate.orders) == (shown, orders + 1)
+        assert [await edge.attempts(it) for it in ("success", "dry_run")] == [1, 1]
+        assert await edge.attempts("failure", "bad_token") == 2
 
 
 async def failed(edge: Edge) -> CertificateReport | None:
@@ -163,7 +210,7 @@ async def failed(edge: Edge) -> CertificateReport | None:
 async def test_an_order_that_was_killed_half_way_is_taken_up_again(
     tmp_path: Path, nats_server: NatsServer, bus: Bus, acme: AcmeWorld
 ) -> None:
-    """First all of it dies; then proxy-sync alone, and what its certbot gets is not asked for again."""
+    """First all of it dies; then proxy-sync alone, and what its certbot gets is served through the deploy hook."""
     async with an_edge(tmp_path, nats_server, bus, acme, await acme.gate()) as edge:
         edge.gate.hold(PROOF)
         edge.process.start()
@@ -182,6 +229,9 @@ async def test_an_order_that_was_killed_half_way_is_taken_up_again(
         assert (busy and busy.reason, edge.issued()) == ("busy", False)
         edge.gate.let_go()
         await wait_until(lambda: not certbots(edge), timeout=30, what="certbot ended")
+        await wait_until(edge.issued, what="served before anybody orders again")
+        failure = (await edge.ask()).failure
+        assert (failure and failure.reason, edge.gate.orders) == ("busy", 2), "and nobody did"
         report = await edge.ask("issue")
         assert (report.failure, edge.issued(), edge.gate.orders) == (None, True, 2)
 
