@@ -11,6 +11,7 @@ from clawstead_shared.events import (
     Limits,
     Observed,
     Phase,
+    Route,
 )
 from clawstead_shared.ids import new_instance_id
 
@@ -60,9 +61,25 @@ def make_observed(instance_id: str | None = None, **overrides: Any) -> Observed:
     return Observed(**{**defaults, **overrides})
 
 
+def make_route(instance_id: str, port: int, **overrides: Any) -> Route:
+    defaults: dict[str, Any] = {
+        "instance_id": instance_id,
+        "generation": 1,
+        "hostname": f"{instance_id}.claw.localhost",
+        "upstream": f"127.0.0.1:{port}",
+        "active": True,
+        "map_generation": 1,
+    }
+    return Route(**{**defaults, **overrides})
+
+
 def desired_event(desired: Desired, type_: EventType = EventType.CREATED) -> Event[Desired]:
     return Event(type_, "api", desired)
 
 
 def observed_event(observed: Observed) -> Event[Observed]:
     return Event(EventType.of(observed), "provisioner", observed)
+
+
+def route_event(route: Route) -> Event[Route]:
+    return Event(EventType.ROUTE_CHANGED, "proxy-sync", route)

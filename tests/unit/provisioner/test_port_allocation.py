@@ -64,6 +64,46 @@ def test_a_released_port_is_free_for_others() -> None:
     assert ports.allocate(TWO) == 10000
 
 
+def test_a_port_that_was_left_is_nobodys_until_it_is_let_go() -> None:
+    ports = table(10000, 10000)
+    assert ports.allocate(ONE) == 10000
+    ports.leave(ONE)
+    assert (ports.left, ports.held_back) == ([(ONE, 10000)], 1)
+    with pytest.raises(ProvisioningError, match="1 of them held back"):
+        ports.allocate(TWO)
+    ports.let_go(ONE, 10000)
+    ports.let_go(ONE, 10000)
+    assert (ports.left, ports.held_back) == ([], 0)
+    assert ports.allocate(TWO) == 10000
+
+
+def test_who_left_a_port_may_have_it_again() -> None:
+    ports = table(10000, 10000)
+    ports.allocate(ONE)
+    ports.leave(ONE)
+    assert ports.allocate(ONE) == 10000
+    assert ports.left == []
+
+
+def test_the_port_that_an_instance_had_before_is_held_back() -> None:
+    ports = table()
+    ports.hold(ONE, 10003)
+    ports.hold(ONE, 10003)
+    assert ports.left == []
+    ports.hold(ONE, 10004)
+    assert ports.left == [(ONE, 10003)]
+
+
+def test_who_has_a_port_keeps_it_whoever_else_left_it() -> None:
+    ports = table(10000, 10000)
+    ports.hold(ONE, 10000)
+    ports.hold_back(TWO, 10000)
+    assert ports.allocate(ONE) == 10000
+    assert ports.held_back == 0
+    ports.release(ONE)
+    assert ports.held_back == 1
+
+
 def test_a_barred_port_is_avoided_for_a_while() -> None:
     clock = Clock()
     ports = table(10000, 10001, clock=clock)

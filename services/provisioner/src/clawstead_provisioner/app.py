@@ -18,6 +18,7 @@ from clawstead_provisioner.boot_watch import BootWatch
 from clawstead_provisioner.config_schema import load_schema
 from clawstead_provisioner.crashpoints import Place, arm, crashpoint
 from clawstead_provisioner.deadlines import Deadlines
+from clawstead_provisioner.departures import Departures
 from clawstead_provisioner.engine_lock import acquire_engine
 from clawstead_provisioner.engine_watch import watch_answers, watch_engine
 from clawstead_provisioner.image_profiles import ImageProfiles, load_profiles
@@ -131,6 +132,7 @@ def assemble(
     workspaces = Workspaces(
         settings.instances_dir, queue.submit, interval_seconds=settings.workspace_scan_interval_seconds, bounds=bounds
     )
+    ports = PortTable(settings.first_gateway_port, settings.last_gateway_port, free)
     tools = Tools(
         engine=engine,
         images=engine,
@@ -139,7 +141,8 @@ def assemble(
         gateway=gateway,
         blueprints=Blueprints(_site(settings), secrets, key, profiles),
         observations=Observations(bus, bus, settings.gateway_host),
-        ports=PortTable(settings.first_gateway_port, settings.last_gateway_port, free),
+        ports=ports,
+        departures=Departures(ports, bus, settings.gateway_host),
         background=background,
         pulls=Pulls(engine, background),
         boots=BootWatch(gateway, background, slots),

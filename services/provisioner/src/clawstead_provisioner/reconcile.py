@@ -49,6 +49,7 @@ class Reconciler:
     """Everything that is known of the instances, and the way to change it."""
 
     def __init__(self, tools: Tools, reader: EventReader) -> None:
+        self.departures = tools.departures
         self._tools = tools
         self._reader = reader
         self._memories: dict[str, Memory] = {}
@@ -252,12 +253,12 @@ class Reconciler:
         if instance_id not in self._orphans:
             return
         self._orphans.discard(instance_id)
-        self._tools.ports.release(instance_id)
         log.warning("removing container and network that nobody asked for; directories are kept")
         try:
             await self._tools.engine.remove(instance_id)
         except ProvisioningError as error:
             raise TransientError(error.message) from error
+        await self._tools.departures.leave(instance_id)
 
 
 def _gone(last: Observed) -> bool:

@@ -65,6 +65,7 @@ class Sweep:
         observed = await self._reader.snapshot(Topic.OBSERVED)
         self._orphans.know(observed.keys())
         self._reconciler.restore(observed)
+        await self._reconciler.departures.recall()
         submitted = await self.once(everything=True)
         if submitted:
             await asyncio.wait(submitted, timeout=_BOOT_SECONDS)
@@ -88,6 +89,7 @@ class Sweep:
             for instance_id, event in (await self._reader.snapshot(Topic.DESIRED)).items()
             if isinstance(event.data, Desired)
         }
+        await self._reconciler.departures.review()
         listed = await self._listed()
         if listed is not None:
             self._reconciler.hold_ports(listed.values())

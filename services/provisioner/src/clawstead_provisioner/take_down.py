@@ -95,7 +95,7 @@ async def remove(work: Work) -> bool:
         await tools.engine.remove(work.instance_id)
     await tools.storage.remove(work.instance_id)
     crashpoint(Place.DIRECTORIES_REMOVED)
-    tools.ports.release(work.instance_id)
+    await tools.departures.leave(work.instance_id)
     tools.blueprints.forget(work.instance_id)
     work.container = None
     await work.say(Phase.REMOVED)
@@ -123,7 +123,7 @@ async def _remove_by_force(work: Work) -> bool:
         message = f"not everything could be removed, which is tried again: {'; '.join(left)}"
         await work.say(Phase.REMOVED, reason=Reason.LEFTOVERS, message=message)
     else:
-        tools.ports.release(work.instance_id)
+        await tools.departures.leave(work.instance_id)
         await work.say(Phase.REMOVED)
     return False
 

@@ -11,6 +11,7 @@ from clawstead_provisioner.blueprint import Blueprint, Blueprints
 from clawstead_provisioner.boot_slots import BootSlots
 from clawstead_provisioner.boot_watch import BootWatch
 from clawstead_provisioner.deadlines import Deadlines
+from clawstead_provisioner.departures import Departures
 from clawstead_provisioner.image_profiles import ImageProfile
 from clawstead_provisioner.instance_warnings import warnings_of
 from clawstead_provisioner.memory import Memory
@@ -54,6 +55,7 @@ class Tools:
     blueprints: Blueprints
     observations: Observations
     ports: PortTable
+    departures: Departures
     background: Background
     pulls: Pulls
     boots: BootWatch
