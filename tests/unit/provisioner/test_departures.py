@@ -9,6 +9,7 @@ import pytest
 from clawstead_provisioner.departures import HELD_BACK, Departures
 from clawstead_provisioner.errors import ProvisioningError
 from clawstead_provisioner.port_allocation import PortTable
+from clawstead_provisioner.ports import Listed
 from clawstead_shared.errors import TransientError
 from clawstead_shared.events import Desired, DesiredState, Event, Observed, Payload, Phase
 from clawstead_shared.ids import new_instance_id
@@ -186,6 +187,24 @@ async def test_a_route_that_cannot_be_read_holds_up_no_end_but_its_port(rig: Rig
         await rig.sweep.once()
     rig.bus.routes_readable = True
     await rig.sweep.once()
+    await running(rig)
+
+
+async def test_a_listing_from_before_a_delete_takes_the_port_from_nobody(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = await running(rig)
+    before: list[Listed] = await rig.engine.list()
+    await delete(rig, gone)
+    await wait_until(lambda: not rig.queue.busy(gone.instance_id))
+
+    async def late() -> list[Listed]:
+        return before
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.engine, "list", late)
+        for look in await rig.sweep.once():
+            await look
     await running(rig)
 
 

@@ -94,8 +94,10 @@ class Reconciler:
 
     def hold_ports(self, listed: Iterable[Listed]) -> None:
         """Take note of the ports of containers that nothing was said of: the log may have lost it."""
+        # What was removed while the engine made its list gave its port up.
+        known = self._memories.keys() | self._removed.keys()
         for item in listed:
-            if item.instance_id not in self._memories and item.port is not None:
+            if item.instance_id not in known and item.port is not None:
                 self._tools.ports.hold(item.instance_id, item.port)
 
     def renew(self) -> None:
