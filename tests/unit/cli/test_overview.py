@@ -50,7 +50,7 @@ def test_everything_that_was_read_is_shown() -> None:
         "1 stalled",
         "4 waiting, the oldest for 12 s",
         "1 quarantined",
-        "89 days left, not what visitors get",
+        "88 days left, not what visitors get",
         "1 min 1 s",
         "not declared: CLAWSTEAD_DLQ",
         "bus_repaired",

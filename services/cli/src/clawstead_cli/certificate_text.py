@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from rich.text import Text
 
-from clawstead_cli.durations import duration
+from clawstead_cli.durations import days, duration
 from clawstead_cli.instance_tables import plain
 from clawstead_shared.control import CertificateFailure, CertificateReport
 
@@ -49,7 +49,7 @@ def _problems(report: CertificateReport, now: datetime) -> Iterator[str]:
     elif left <= timedelta(0):
         yield "the certificate has expired: browsers refuse every site"
     elif is_late(report, now):
-        yield f"only {_days(left)} left: it should have been renewed"
+        yield f"only {days(left)} left: it should have been renewed"
     if left is not None and not report.served:
         yield "it is not what visitors get"
     if report.failure:
@@ -70,7 +70,7 @@ def _rows(report: CertificateReport, now: datetime) -> Iterator[tuple[str, Text]
         yield "names", plain(", ".join(report.names))
         yield "issuer", plain(report.issuer or "")
         yield "serial", plain(report.serial or "")
-        yield "valid", Text.assemble(life, (f"{_days(left)} left" if left > timedelta(0) else "expired", style))
+        yield "valid", Text.assemble(life, (f"{days(left)} left" if left > timedelta(0) else "expired", style))
         yield "served", Text("yes", "green") if report.served else Text("no", "red")
     yield "source", plain(_source(report))
     if report.next_check_at:
@@ -93,10 +93,6 @@ def _source(report: CertificateReport) -> str:
         return own if report.source == LOCAL else f"{own}, until one comes by {report.source}"
     known = {_PRODUCTION_URL: "Let's Encrypt", _STAGING_URL: "Let's Encrypt's staging: no browser trusts it"}
     return f"{report.source}, {known.get(report.authority, report.authority)}"
-
-
-def _days(left: timedelta) -> str:
-    return f"{left.days} days" if left.days > 1 else duration(max(left.total_seconds(), 0))
 
 
 def _moment(at: datetime, now: datetime) -> str:

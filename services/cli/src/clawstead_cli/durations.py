@@ -21,6 +21,11 @@ def duration(seconds: float | None) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s".replace(".0 ", " ")
 
 
+def days(left: timedelta) -> str:
+    """Return what is left of something long in whole days, the last of them as a duration."""
+    return f"{left.days} days" if left.days > 1 else duration(max(left.total_seconds(), 0))
+
+
 def parse_duration(text: str) -> timedelta:
     """Read ``10m``, ``2h30m``, ``1.5 h``, ``90s``.
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clawstead_cli.bus_state import BusState, ConsumerState
-from clawstead_cli.durations import duration
+from clawstead_cli.durations import days, duration
 from clawstead_cli.instance_tables import plain, styled
 from clawstead_cli.overview import Fleet, Outbox, Overview, Part, SiteCertificate
 from clawstead_cli.platform import Status
@@ -73,7 +73,7 @@ def _certificate_line(part: Part[SiteCertificate]) -> Text:
     line = Text.assemble((" certificate ", "bold"))
     if left is None:
         return line.append("not looked at yet")
-    said = f"{left:.0f} days left" if left > 0 else "expired"
+    said = f"{days(timedelta(days=left))} left" if left > 0 else "expired"
     line.append(said, "" if left >= _FEW_DAYS else "yellow" if left > 0 else "red")
     return line if served else line.append(", not what visitors get", "red")
 
