@@ -22,6 +22,7 @@ from clawstead_terminal.pump import Patience
 from clawstead_terminal.sessions import Sessions
 from clawstead_terminal.subscribers import recheck
 from clawstead_terminal.tickets import TicketOffice
+from tests.support import jumping_clock
 from tests.support.factories import make_observed, observed_event
 from tests.support.fake_bus import FakeBus
 from tests.support.tickets import TicketSigner
@@ -211,14 +212,17 @@ async def test_patience_ends(patience: dict[str, float], reason: str) -> None:
     assert stage.told[-1][1] == reason
 
 
-async def test_activity_keeps_a_session_from_being_idle() -> None:
-    stage = Stage(idle=0.2)
-    await stage.observe()
-    async with stage.session() as (client, shell):
-        for number in range(8):
-            await asyncio.sleep(0.05)
-            client.type(b"x") if number % 2 else shell.show(b"y")
-        assert client.closed is None
+def test_activity_keeps_a_session_from_being_idle() -> None:
+    async def busy() -> None:
+        stage = Stage(idle=20, total=600)
+        await stage.observe()
+        async with stage.session() as (client, shell):
+            for number in range(8):
+                await asyncio.sleep(15)
+                client.type(b"x") if number % 2 else shell.show(b"y")
+            assert client.closed is None
+
+    jumping_clock.run(busy())
 
 
 async def test_what_could_not_be_reaped_is_reaped_by_the_next_sweep(stage: Stage) -> None:
