@@ -145,7 +145,7 @@ async def test_every_call_says_when_the_engine_is_away(world: EngineWorld, monke
 @pytest.mark.parametrize("world", ["docker"], indirect=True)
 async def test_another_installation_sees_and_touches_nothing_of_it(world: EngineWorld) -> None:
     spec = await world.started()
-    other = DockerEngine("another")
+    other = DockerEngine(f"another-{spec.instance_id}")
     assert await other.inspect(spec.instance_id) is None
     assert await other.list() == []
     await other.remove(spec.instance_id)

@@ -34,7 +34,7 @@ async def rig(tmp_path: Path, installation: str, standin: None) -> AsyncIterator
         installation=installation,
         unresponsive_stop_grace_seconds=2,
         boots_at_once=2,
-        provision_deadline_seconds=3,
+        provision_deadline_seconds=5,
     ) as assembled:
         yield assembled
 
@@ -110,14 +110,16 @@ async def test_less_memory_than_the_gateway_uses_is_refused_until_it_is_restarte
 
 
 async def test_one_that_waits_too_long_for_its_turn_says_so_and_still_gets_it(rig: Rig) -> None:
-    wants = [wanted() for _ in range(3)]
-    for desired in wants:
-        knob(rig, desired, "boot-delay", "5")
+    first, second, third = wanted(), wanted(), wanted()
+    for desired in (first, second):
+        knob(rig, desired, "boot-delay", "60")
         await rig.want(desired)
-    observed = await rig.until(wants[2].instance_id, Phase.FAILED, timeout=20)
+    await rig.want(third)
+    observed = await rig.until(third.instance_id, Phase.FAILED, timeout=20)
     assert observed.reason is Reason.DEADLINE_EXCEEDED
     assert "waiting for other starts" in (observed.message or "")
-    await rig.until(wants[2].instance_id, Phase.RUNNING, timeout=40)
+    await change(rig, first, 2, desired_state=DesiredState.DELETED)
+    await rig.until(third.instance_id, Phase.RUNNING, timeout=40)
 
 
 async def test_a_forced_delete_kills_at_once_and_removes_what_was_left_when_it_can(

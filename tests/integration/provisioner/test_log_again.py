@@ -156,14 +156,15 @@ async def test_a_lost_log_costs_no_container_and_is_written_anew(
     said = {name: event.data for name, event in (await bus.snapshot(Topic.OBSERVED)).items()}
     await calm.begin()
     await lost(bus, nats_server)
-    await wait_until(lambda: has_introduced_itself(bus), what="key and budget published again")
+    # A look at the log that was under way when it got lost is given up after five seconds, and repeated after two.
+    await wait_until(lambda: has_introduced_itself(bus), timeout=30, what="key and budget published again")
 
     async def said_again() -> bool:
         return {name: event.data for name, event in (await bus.snapshot(Topic.OBSERVED)).items()} == said
 
-    await wait_until(said_again, what="observations published again")
+    await wait_until(said_again, timeout=30, what="observations published again")
     await resynced(bus, wants)
-    await wait_until(lambda: settled(bus), what="desired states handled")
+    await wait_until(lambda: settled(bus), timeout=30, what="desired states handled")
     assert starts(docker_client, wants) == running
 
     process.kill()

@@ -48,7 +48,7 @@ async def test_only_what_is_certainly_ours_and_unwanted_is_removed(
         make(docker_client, f"odd-{stray}", installation=installation, instance="../../etc"),
         make(docker_client, f"renamed-{stray}", installation=installation, instance=other),
         make(docker_client, f"bare-{stray}", installation=installation),
-        make(docker_client, f"claw-{other}", installation="another", instance=other),
+        make(docker_client, f"claw-{other}", installation=f"{installation}-other", instance=other),
     ]
     try:
         await rig.sweep.once()

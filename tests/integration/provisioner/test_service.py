@@ -174,8 +174,8 @@ async def test_a_second_one_stands_by_and_takes_over_within_ten_seconds(
     process.kill()
     async with asyncio.timeout(10):
         await second.ready()
-        await want(bus, after)
-        await until(bus, after, Phase.RUNNING)
+    await want(bus, after)
+    await until(bus, after, Phase.RUNNING)
     assert [len(containers(docker_client, desired)) for desired in (before, after)] == [1, 1]
     assert await until(bus, before, Phase.RUNNING) == observed
 

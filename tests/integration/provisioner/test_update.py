@@ -1,7 +1,5 @@
 """Updates on the real engine, from a real registry: pulled, tried, confirmed, rolled back, cut off in the middle."""
 
-import asyncio
-import time
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,16 +9,19 @@ import pytest
 
 from clawstead_provisioner.adapters.docker_engine import DockerEngine
 from clawstead_provisioner.adapters.gateway_http import HttpGateway
-from clawstead_shared.events import Desired, DesiredState, EventType, Observed, Phase, Reason, RestartRequest
+from clawstead_shared.events import Desired, DesiredState, EventType, Observed, Phase, Reason
 from clawstead_shared.subjects import Topic
 from tests.support.factories import make_limits, make_spec
 from tests.support.fake_bus import FakeBus
 from tests.support.provisioner_rig import FakeSecrets, Rig, provisioner, wanted
 from tests.support.registry import BREAKS, HANGS, SERVES, Registry
-from tests.support.updates import directory, settled, told
+from tests.support.updates import directory, quick_probation, settled, told
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.docker
+
+TOO_SLOW = 64 << 10
+"""At so many bytes per second a ballast of 4 MiB takes longer than any wait here."""
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def assembled(tmp_path: Path, installation: str, bus: FakeBus, probation: float 
         secrets=FakeSecrets(),
         installation=installation,
         unresponsive_stop_grace_seconds=2,
-        start_timeout_seconds=2,
+        start_timeout_seconds=5,
         probation_seconds=probation,
     )
 
@@ -70,38 +71,35 @@ def state_of(rig: Rig, desired: Desired) -> str:
     return (directory(rig, desired) / "config" / "state").read_text().strip()
 
 
-async def down_for(rig: Rig, desired: Desired) -> tuple[float, Observed]:
-    """Return for how long at most the gateway did not answer until a change was done, and what was said then."""
-    port = (await rig.until(desired.instance_id, Phase.RUNNING)).port
-    changing = asyncio.create_task(change(rig, desired))
-    longest, answered = 0.0, time.monotonic()
-    while not changing.done():
-        if await rig.gateway.answers(port, "/healthz"):
-            longest, answered = max(longest, time.monotonic() - answered), time.monotonic()
-        await asyncio.sleep(0.005)
-    return longest, await changing
+async def under_way(rig: Rig, desired: Desired, step: str) -> Observed:
+    """Wait until a step of an update has begun."""
 
+    async def begun() -> Observed | None:
+        last = await rig.observed(desired.instance_id)
+        return last if last and last.progress and last.progress.step == step else None
 
-async def change(rig: Rig, desired: Desired) -> Observed:
-    await rig.want(desired)
-    return await settled(rig, desired, timeout=40)
+    found = await wait_until(begun, timeout=40, what=step)
+    assert found
+    return found
 
 
 async def test_an_update_is_down_for_one_boot_and_keeps_port_token_and_data(
     rig: Rig, registry: Registry, docker_client: Any
 ) -> None:
+    quick_probation(rig, seconds=10)
     desired = await running(rig, registry)
     before = await rig.until(desired.instance_id, Phase.RUNNING)
     old = docker_client.containers.get(f"claw-{desired.instance_id}").attrs
     (directory(rig, desired) / "workspace" / "mine").write_text("data")
     digest = registry.push("2", SERVES, ballast=4 << 20)
-    registry.bytes_per_second = 2 << 20
-    restart = desired.model_copy(
-        update={"generation": 2, "restart": RestartRequest(count=1, judged_start=before.started_at)}
-    )
-    one_boot, _ = await down_for(rig, restart)
-    update = of(registry, "2", desired, 3)
-    down, after = await down_for(rig, update)
+    registry.bytes_per_second = TOO_SLOW
+    update = of(registry, "2", desired, 2)
+    await rig.want(update)
+    # Making the container and keeping the state come on top of the boot; the pull and the probation must not.
+    assert version_served(await under_way(rig, desired, "downloading the image")) == "1"
+    registry.bytes_per_second = None
+    assert version_served(await under_way(rig, desired, "on probation after the update")) == "2"
+    after = await settled(rig, update, timeout=40)
     new = docker_client.containers.get(f"claw-{desired.instance_id}").attrs
     assert (after.port, version_served(after), state_of(rig, desired)) == (before.port, "2", "2")
     assert after.image
@@ -111,11 +109,7 @@ async def test_an_update_is_down_for_one_boot_and_keeps_port_token_and_data(
     assert new["HostConfig"]["Mounts"] == old["HostConfig"]["Mounts"]
     assert (directory(rig, desired) / "workspace" / "mine").read_text() == "data"
     assert not (directory(rig, desired) / "snapshot").exists()
-    # Making the container and keeping the state come on top; the pull and the probation must not.
-    assert down < one_boot + 1
-    steps = [seen.progress.step for seen in told(rig, desired) if seen.progress]
-    assert "downloading the image" in steps
-    assert all(seen.phase is Phase.RUNNING for seen in told(rig, desired) if seen.progress)
+    assert {seen.phase for seen in told(rig, update) if seen.generation == 2 and seen.progress} == {Phase.RUNNING}
 
 
 async def test_a_moved_tag_is_taken_only_when_asked_and_the_same_image_is_no_update(
@@ -198,7 +192,7 @@ async def test_two_instances_need_one_pull_and_a_slow_one_holds_no_stop(rig: Rig
     one, other = await running(rig, registry), await running(rig, registry)
     stopped = await running(rig, registry)
     registry.push("2", SERVES, ballast=4 << 20)
-    registry.bytes_per_second = 1 << 20
+    registry.bytes_per_second = TOO_SLOW
     registry.requests.clear()
     for desired in (one, other):
         await rig.want(of(registry, "2", desired, 2))
@@ -209,7 +203,7 @@ async def test_two_instances_need_one_pull_and_a_slow_one_holds_no_stop(rig: Rig
 
     await wait_until(pulling, timeout=20)
     await rig.want(stopped.model_copy(update={"generation": 2, "desired_state": DesiredState.STOPPED}))
-    await rig.until(stopped.instance_id, Phase.STOPPED)
+    await rig.until(stopped.instance_id, Phase.STOPPED, timeout=30)
     last = await rig.observed(one.instance_id)
     assert last
     assert last.progress, "the pull goes on"
