@@ -18,9 +18,13 @@ async def stub() -> AsyncIterator[StubGateway]:
         yield stub
 
 
+def patient(seconds: float) -> HttpGateway:
+    return HttpGateway(timeout=timedelta(seconds=seconds), keep=timedelta(seconds=30), concurrency=10)
+
+
 @pytest.fixture
 async def gateway() -> AsyncIterator[HttpGateway]:
-    async with HttpGateway(timeout=timedelta(seconds=0.3), keep=timedelta(seconds=30), concurrency=10) as gateway:
+    async with patient(5) as gateway:
         yield gateway
 
 
@@ -28,7 +32,7 @@ async def test_a_good_answer_is_ok_and_timed(gateway: HttpGateway, stub: StubGat
     result = await gateway.probe("127.0.0.1", stub.port, "/healthz")
     assert result.ok
     assert result.response_ms is not None
-    assert 0 < result.response_ms < 300
+    assert 0 < result.response_ms < 5000
 
 
 async def test_the_probe_names_a_client_that_is_not_loopback(gateway: HttpGateway, stub: StubGateway) -> None:
@@ -52,9 +56,9 @@ async def test_a_closed_port_fails(gateway: HttpGateway) -> None:
     assert result.response_ms is None
 
 
-async def test_a_silent_gateway_fails_within_the_timeout(gateway: HttpGateway, stub: StubGateway) -> None:
+async def test_a_silent_gateway_fails_within_the_timeout(stub: StubGateway) -> None:
     stub.hang = True
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10), patient(0.3) as gateway:
         result = await gateway.probe("127.0.0.1", stub.port, "/healthz")
     assert result.error == "no answer within 0.3 s"
 
