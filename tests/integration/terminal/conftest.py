@@ -75,7 +75,7 @@ class TerminalProcess:
             "CLAWSTEAD_TERMINAL_PORT": str(self.port),
             "CLAWSTEAD_TERMINAL_WS_PORT": str(self.ws_port),
             "CLAWSTEAD_TERMINAL_RECHECK_INTERVAL": "0.5",
-            "CLAWSTEAD_TERMINAL_AUTH_TIMEOUT": "1",
+            "CLAWSTEAD_TERMINAL_AUTH_TIMEOUT": "10",
             **environment,
         }
         self.process: asyncio.subprocess.Process | None = None
@@ -145,11 +145,10 @@ class Stage:
         await client.auth(self.ticket(purpose=Purpose.DASHBOARD))
         return client
 
-    async def left_nothing(self, before: list[str], *, timeout: float = 5) -> None:
+    async def left_nothing(self, before: list[str]) -> None:
         """Wait until the container runs what it ran before, and nothing else."""
-        await wait_until(
-            lambda: sorted(self.instance.processes()) == sorted(before), timeout=timeout, what="nothing left"
-        )
+        # One attempt at ending programs may take five seconds, and the next recheck makes another.
+        await wait_until(lambda: sorted(self.instance.processes()) == sorted(before), timeout=15, what="nothing left")
 
 
 @pytest.fixture(scope="session")
