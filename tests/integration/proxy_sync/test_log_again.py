@@ -14,8 +14,9 @@ from clawstead_shared.messaging import Bus
 from clawstead_shared.messaging.control import RefusedError
 from clawstead_shared.streams import PROXY_SYNC, STATE_STREAM
 from clawstead_shared.subjects import Topic
-from tests.integration.proxy_sync.test_faults import asked, serves
+from tests.integration.proxy_sync.test_faults import serves
 from tests.integration.proxy_sync.test_service import client, has_lines, is_active, observe, process, routed, settled
+from tests.support.answers import asked
 from tests.support.factories import make_observed
 from tests.support.nats_server import NatsServer
 from tests.support.ports import free_port

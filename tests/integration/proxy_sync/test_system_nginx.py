@@ -19,8 +19,9 @@ from clawstead_shared.control import CertificateReport, CertificateRequest, Verb
 from clawstead_shared.messaging import Bus
 from clawstead_shared.messaging.control import ask
 from tests.integration.proxy_sync.conftest import is_live, socket_of
-from tests.integration.proxy_sync.test_faults import asked, serves
+from tests.integration.proxy_sync.test_faults import serves
 from tests.integration.proxy_sync.test_service import has_lines, routed
+from tests.support.answers import asked
 from tests.support.machine import USER, Machine
 from tests.support.nats_server import NatsServer
 from tests.support.ports import free_port
