@@ -10,6 +10,10 @@ that call is publishing what the provisioner says, on a real nats-server whose l
 once with a word ahead while the instance starts, as in life, and once as the first that is heard of it. Of that,
 "since the log has the event" is what comes after the log's acknowledgement, when there is an event to react to.
 Cost: CPU time of the edge's processes per request, for 32 kept connections, in turn with all others.
+
+It fails when ours takes more than it may: with `live` 2 ms at the median since the log has the event of an instance
+that was heard of before, with most routes no more than 1.5 times what it takes with 10; 120 ms with `map`; and, with
+`live`, 1.5 times the CPU of an nginx with a static upstream, or 0.2 times that of configurable-http-proxy.
 """
 
 import argparse
@@ -28,7 +32,7 @@ from benchmarks.edge.clawstead import Clawstead
 from benchmarks.edge.load import Load, backend, drive
 from benchmarks.edge.peers import PEERS, Peer, StaticNginx
 from benchmarks.edge.visitor import DOMAIN, Visitor
-from benchmarks.figures import row
+from benchmarks.figures import Limits, row
 from clawstead_proxy_sync.adapters.local_ca import LocalAuthority
 from clawstead_shared.events import Phase
 from clawstead_shared.ids import new_instance_id
@@ -37,6 +41,12 @@ _ROUTINGS = ("live", "map")
 _PAUSE_SECONDS = 0.03
 _SIZE_SECONDS = 8.0
 _AHEAD_SECONDS = 2.5
+_MOST_MS = {"live": 2, "map": 120}
+_FLAT = 1.5
+_FLAT_FROM_MS = 1.0
+"""Below that the clock and the machine decide, not the number of routes."""
+_LIVE = "ours, live"
+_MOST_CPU = {StaticNginx.name: 1.5, "configurable-http-proxy": 0.2}
 
 Add = Callable[[str, int], Awaitable[None]]
 
@@ -54,6 +64,7 @@ class Bench:
         self.only = options.only.split(",") if options.only else []
         self.authority = folder / "tls" / "ca.pem"
         self.certificate = folder / "certificate.pem"
+        self.limits = Limits()
 
     async def prepare(self) -> None:
         """Make the certificate that the peers show."""
@@ -123,10 +134,10 @@ async def effective_of_peer(bench: Bench, kind: type[Peer]) -> None:
             peer.stop()
 
 
-async def effective_of_ours(bench: Bench, routing: str) -> None:
-    """Print how long our edge takes with few and with many routes."""
+async def effective_of_ours(bench: Bench, routing: str) -> dict[int, float]:
+    """Print how long our edge takes with few and with many routes; return the medians by the number of routes."""
     ours = Clawstead(bench.own_folder("ours"), routing)
-    first, known = new_instance_id(), 1
+    first, known, medians = new_instance_id(), 1, dict[int, float]()
     try:
         await ours.start()
         await ours.fill({first: bench.port})
@@ -141,11 +152,22 @@ async def effective_of_ours(bench: Bench, routing: str) -> None:
                 samples = await effective(visitor, labels, bench.port, ours.tell)
                 print(row(f"ours, {routing}, {size} routes, heard of before", samples.called))
                 print(row("    since the log has the event", samples.answered))
+                medians[size] = statistics.median(samples.answered)
                 samples = await effective(visitor, list(bench.routes(bench.adds)), bench.port, ours.tell)
                 print(row(f"ours, {routing}, {size} routes, new", samples.called))
                 known += 2 * bench.adds
     finally:
         await ours.stop()
+    return medians
+
+
+def judge_effective(limits: Limits, routing: str, medians: dict[int, float]) -> None:
+    """Hold how long a new route took at the median, by the number of routes, against what is promised."""
+    for size, median in medians.items():
+        limits.hold(f"ours, {routing}, {size} routes, p50", median, _MOST_MS[routing], "ms")
+    if routing == "live":
+        few, many = (max(medians[size], _FLAT_FROM_MS) for size in (min(medians), max(medians)))
+        limits.hold(f"ours, live, p50 with {max(medians)} routes by that with {min(medians)}", many / few, _FLAT)
 
 
 async def cost(bench: Bench) -> None:
@@ -173,17 +195,18 @@ async def cost(bench: Bench) -> None:
             for name, port, tree in edges:
                 load = await asyncio.to_thread(drive, port, label, bench.seconds, tree, bench.folder)
                 rounds.setdefault(name, []).append(load)
-    show_cost(rounds)
-
-
-def show_cost(rounds: dict[str, list[Load]]) -> None:
-    """Print the medians, each also as a ratio to the ceiling and to configurable-http-proxy."""
     cpu = {name: statistics.median(load.cpu_microseconds for load in loads) for name, loads in rounds.items()}
+    show_cost(rounds, cpu)
+    for other, most in _MOST_CPU.items():
+        if _LIVE in cpu and other in cpu:
+            bench.limits.hold(f"{_LIVE}, CPU by that of {other}", cpu[_LIVE] / cpu[other], most)
+
+
+def show_cost(rounds: dict[str, list[Load]], cpu: dict[str, float]) -> None:
+    """Print the medians, each also as a ratio to the ceiling and to configurable-http-proxy."""
     for name, loads in rounds.items():
         ratios = ", ".join(
-            f"{cpu[name] / cpu[other]:.2f} x {other}"
-            for other in (StaticNginx.name, "configurable-http-proxy")
-            if other in cpu and other != name
+            f"{cpu[name] / cpu[other]:.2f} x {other}" for other in _MOST_CPU if other in cpu and other != name
         )
         print(
             f"{name:<28} {statistics.median(load.per_second for load in loads):8.0f} req/s  "
@@ -193,8 +216,8 @@ def show_cost(rounds: dict[str, list[Load]]) -> None:
         )
 
 
-async def run(options: argparse.Namespace) -> None:
-    """Measure everything once."""
+async def run(options: argparse.Namespace) -> Limits:
+    """Measure everything once; return how it compares with the limits."""
     with tempfile.TemporaryDirectory(prefix="edge-peers-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -204,22 +227,23 @@ async def run(options: argparse.Namespace) -> None:
             if options.part != "cost":
                 print("Route added until effective")
                 for routing in filter(bench.wanted, _ROUTINGS):
-                    await effective_of_ours(bench, routing)
+                    judge_effective(bench.limits, routing, await effective_of_ours(bench, routing))
                 for kind in PEERS:
                     if bench.wanted(kind.name):
                         await effective_of_peer(bench, kind)
             if options.part != "effective":
                 print("Requests over TLS, 32 kept connections, 1000 routes")
                 await cost(bench)
+    return bench.limits
 
 
 def main() -> None:
-    """Parse, and measure."""
+    """Parse, measure, and fail if a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few samples and at most 1,000 routes: does it run?")
     parser.add_argument("--only", help="edges whose name holds one of these, separated by commas")
     parser.add_argument("--part", choices=["effective", "cost"], help="only this half")
-    asyncio.run(run(parser.parse_args()))
+    asyncio.run(run(parser.parse_args())).end()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A real proxy-sync and nginx hear on a real nats-server of instances that start, 
 has a listener that says whose it is, on a port that others had before and get after it. Meanwhile visitors of ten
 steady instances send 200 requests a second, half of them over connections of their own, and keep 100 WebSockets
 open, of which most were opened during the storm, so that as many generations of workers as possible hold some.
+It fails when a figure is above its limit.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from benchmarks.edge.processes import pss_mib
 from benchmarks.edge.steady import Visitors
 from benchmarks.edge.tenants import Tenant, Tenants
 from benchmarks.edge.visitor import NotServedError, Visitor
-from benchmarks.figures import row
+from benchmarks.figures import Limits, row
 from clawstead_shared.events import Phase
 from clawstead_shared.ids import new_instance_id
 from tests.support.wait import wait_until
@@ -33,6 +34,9 @@ _REQUESTS_PER_SECOND = 200
 _BOOT_SECONDS = 0.3
 _LIFE_SECONDS = 6.0
 _LATE_SECONDS = 60.0
+_MAP_RELOADS = 60
+_MAP_MB = 250
+_WORKERS = 2
 _RELOADS = 'clawstead_edge_reloads_total{outcome="served"}'
 
 
@@ -42,6 +46,15 @@ class Peak:
 
     workers: int = 0
     pss_mib: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How many workers were left when all sessions were closed, and how long that took; reloads in all."""
+
+    workers: int
+    seconds: float
+    reloads: float
 
 
 @dataclass(slots=True)
@@ -122,8 +135,8 @@ class Storm:
             await asyncio.sleep(0.5)
 
 
-async def storm(routing: str, seconds: float, instances: int) -> None:
-    """Run a storm and print what it came to."""
+async def storm(routing: str, seconds: float, instances: int, limits: Limits) -> None:
+    """Run a storm, print what it came to, and hold it against the limits."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-storm-")))
         ours = Clawstead(folder, routing)
@@ -140,52 +153,73 @@ async def storm(routing: str, seconds: float, instances: int) -> None:
         it = Storm(ours, tenants, visitors, seconds, instances)
         await it.run()
         reloads = await ours.process.metric(_RELOADS) - reloads
-        after = await _back_to_two(ours)
-    show(routing, it, visitors, reloads, after)
+        end = End(*await _back_to_two(ours), reloads)
+    show(routing, it, visitors, end)
+    judge(routing, it, visitors, end, limits)
 
 
 def _gates(ours: Clawstead) -> set[str]:
     return ours.process.gates
 
 
-async def _back_to_two(ours: Clawstead) -> str:
+async def _back_to_two(ours: Clawstead) -> tuple[int, float]:
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    while (workers := len(ours.edge_processes()) - 1) > 2 and loop.time() - begun < _LATE_SECONDS:
+    while (workers := len(ours.edge_processes()) - 1) > _WORKERS and loop.time() - begun < _LATE_SECONDS:
         await asyncio.sleep(0.1)
-    return f"{workers} after {loop.time() - begun:.1f} s"
+    return workers, loop.time() - begun
 
 
-def show(routing: str, it: Storm, visitors: Visitors, reloads: float, after: str) -> None:
+def show(routing: str, it: Storm, visitors: Visitors, end: End) -> None:
     """Print the figures, and an example of each thing that went wrong."""
     toll = visitors.toll
-    print(f"{routing}: {len(it.lives.until_200_ms)} instances came and went; {reloads:.0f} reloads")
+    print(f"{routing}: {len(it.lives.until_200_ms)} instances came and went; {end.reloads:.0f} reloads")
     print(f"  WebSockets: {toll.sockets} opened, {len(toll.dropped)} dropped")
     print(
         f"  requests: {toll.requests}, {len(toll.failed)} failed, "
         f"{len(toll.reused)} cut on a reused connection before the answer began"
     )
     print(f"  instances: {len(it.lives.wrong)} wrong answers")
-    print(f"  nginx: at most {it.peak.workers} workers, {it.peak.pss_mib:.0f} MiB PSS; workers at the end: {after}")
+    print(
+        f"  nginx: at most {it.peak.workers} workers, {it.peak.pss_mib:.0f} MiB PSS; "
+        f"workers at the end: {end.workers} after {end.seconds:.1f} s"
+    )
     print(row(f"  {routing}: running -> 200, in the storm", it.lives.until_200_ms))
     for what in (toll.dropped, toll.failed, toll.reused, it.lives.wrong):
         if what:
             print(f"  for example: {what[0]}")
 
 
-async def run(options: argparse.Namespace) -> None:
-    """Run a storm for each way of routing."""
+def judge(routing: str, it: Storm, visitors: Visitors, end: End, limits: Limits) -> None:
+    """Hold a storm against what each way of routing promises."""
+    toll = visitors.toll
+    limits.hold(f"{routing}, WebSockets dropped", len(toll.dropped), 0)
+    limits.hold(f"{routing}, wrong answers of instances", len(it.lives.wrong), 0)
+    limits.hold(f"{routing}, workers at the end", end.workers, _WORKERS)
+    if routing == "live":
+        # Without a reload no worker ends, so nothing excuses a reused connection that is cut.
+        limits.hold(f"{routing}, failed requests", len(toll.failed) + len(toll.reused), 0)
+        limits.hold(f"{routing}, reloads", end.reloads, 0)
+    else:
+        limits.hold(f"{routing}, reloads", end.reloads, _MAP_RELOADS)
+        limits.hold(f"{routing}, nginx's memory", it.peak.pss_mib * 2**20 / 1e6, _MAP_MB, "MB")
+
+
+async def run(options: argparse.Namespace) -> Limits:
+    """Run a storm for each way of routing; return how it compares with the limits."""
+    limits = Limits()
     seconds, instances = (15, 50) if options.quick else (60, 200)
     for routing in [options.routing] if options.routing else _ROUTINGS:
-        await storm(routing, seconds, instances)
+        await storm(routing, seconds, instances, limits)
+    return limits
 
 
 def main() -> None:
-    """Parse, and measure."""
+    """Parse, measure, and fail if a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a quarter of the time and of the instances")
     parser.add_argument("--routing", choices=_ROUTINGS, help="only this way of routing")
-    asyncio.run(run(parser.parse_args()))
+    asyncio.run(run(parser.parse_args())).end()
 
 
 if __name__ == "__main__":
