@@ -59,7 +59,7 @@ async def stored(operator: Client) -> dict[str, int]:
 
 
 async def not_denied(client: Client, errors: list[str], subjects: list[str]) -> list[str]:
-    """Publish to ``subjects`` and return those that the server did not refuse within two seconds."""
+    """Publish to ``subjects`` and return those that the server did not refuse in time."""
     for subject in subjects:
         await client.publish(subject, b"{}")
     return await not_refused(errors, "publish", subjects)
@@ -74,7 +74,7 @@ async def not_refused(errors: list[str], action: str, subjects: list[str]) -> li
         return not left
 
     with contextlib.suppress(AssertionError):
-        await wait_until(all_refused, timeout=2)
+        await wait_until(all_refused, timeout=15)
     return sorted(left)
 
 
@@ -317,9 +317,12 @@ async def test_the_keeper_puts_back_what_is_gone_and_its_service_goes_on(secured
     await asyncio.gather(health.connect(), provisioner.connect())
     health.consume(HEALTH, {Topic.OBSERVED: handle})
     await health.start()
-    await operator.jetstream().delete_consumer(STATE_STREAM, HEALTH.durable)
-    await operator.jetstream().delete_stream(DEAD_LETTER_STREAM)
-    changed = {(change.name, change.outcome) for change in await topology.apply(keeper.jetstream())}
+    try:
+        await operator.jetstream().delete_consumer(STATE_STREAM, HEALTH.durable)
+        await operator.jetstream().delete_stream(DEAD_LETTER_STREAM)
+        changed = {(change.name, change.outcome) for change in await topology.apply(keeper.jetstream())}
+    finally:
+        await topology.apply(operator.jetstream())  # the other tests have the same bus
     assert {(HEALTH.durable, "created"), (DEAD_LETTER_STREAM, "created")} <= changed
     event = make_event(Topic.OBSERVED)
     await provisioner.publish(event)
