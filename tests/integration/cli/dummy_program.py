@@ -37,7 +37,7 @@ def one_shot(arguments: list[str]) -> None:
     if arguments == ["migrate"]:
         if MOOD == "migration-fails":
             sys.exit("no such table: instances")
-        time.sleep(5 if MOOD == "slow-migration" else 0)
+        time.sleep(30 if MOOD == "slow-migration" else 0)
         (DATA / "migrated").touch()
         return
     first = not (DATA / "token").exists()

@@ -3,6 +3,7 @@
 import json
 import signal
 import stat
+import subprocess
 
 import psutil
 import pytest
@@ -111,16 +112,23 @@ async def test_down_ends_what_a_killed_supervisor_left(installation: Installatio
     assert installation.processes() == []
 
 
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """Return what a process prints up to the line with ``text``."""
+    assert process.stdout
+    seen = ""
+    while text not in seen:
+        line = process.stdout.readline()
+        assert line, f"it ended without {text!r}: {seen}"
+        seen += line
+    return seen
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_the_foreground_shows_logs_until_told_to_stop(installation: Installation, number: signal.Signals) -> None:
     process = installation.popen("up")
-    assert process.stdout
-    seen = ""
-    while "Ctrl-C stops everything" not in seen:
-        seen += process.stdout.readline()
+    read_until(process, "Ctrl-C stops everything")
     psutil.Process(installation.pids()["health"]).kill()
-    while "health      ready" not in seen:
-        seen += process.stdout.readline()
+    read_until(process, "health      ready")
     process.send_signal(number)
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 0, rest
