@@ -279,7 +279,7 @@ async def test_a_missed_wake_is_made_up_for(
 ) -> None:
     await asyncio.sleep(0)
     await create(client)
-    await wait_until(lambda: stored(bus), timeout=3)
+    await wait_until(lambda: stored(bus))
 
 
 async def test_one_relay_per_shared_database_tells(postgresql_url: str) -> None:

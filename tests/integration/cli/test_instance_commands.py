@@ -106,7 +106,7 @@ async def test_a_secret_comes_from_the_environment_or_a_file_and_what_cannot_wor
 
 
 async def test_a_test_deployment_that_fails_says_where_and_is_gone(terminal: Terminal) -> None:
-    code, out, said = await terminal.run("test-deploy", "--plan", "free", "--timeout", "2", "--json")
+    code, out, said = await terminal.run("test-deploy", "--plan", "free", "--timeout", "10", "--json")
     shown = json.loads(out)
     assert code == 1
     assert "does not answer with 200 in time" in said
