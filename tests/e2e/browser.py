@@ -57,10 +57,15 @@ def other_host(directory: Path, name: str = "claw-e2e") -> Iterator[tuple[str, s
     wrapper = directory / "chromium-elsewhere"
     wrapper.write_text(f'#!/bin/sh\nexec nsenter --net=/run/netns/{name} {CHROMIUM} "$@"\n')
     wrapper.chmod(0o755)
+    _remove(name)  # a run that was killed leaves it
     try:
         for command in commands:
             subprocess.run(command.split(), check=True, capture_output=True)
         yield str(wrapper), ours
     finally:
-        subprocess.run(["ip", "link", "del", f"{name}-0"], check=False, capture_output=True)
-        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+        _remove(name)
+
+
+def _remove(name: str) -> None:
+    subprocess.run(["ip", "link", "del", f"{name}-0"], check=False, capture_output=True)
+    subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
