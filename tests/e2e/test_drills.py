@@ -17,8 +17,8 @@ SCRIPTS = ("api-database-lost", "nats-store-lost", "containers-lost", "edge-file
 
 
 @pytest.fixture(scope="module")
-def drilled(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Platform]:
-    """A platform with two instances that run and one that is stopped; every drill leaves it as it was."""
+def stricken(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Platform]:
+    """A platform with two instances that run and one that is stopped."""
     require_image(STANDIN_IMAGE)
     installation = f"drill-{uuid.uuid4().hex[:12]}"
     platform = Platform(tmp_path_factory.mktemp("drills"), image=STANDIN_IMAGE, CLAWSTEAD_INSTALLATION=installation)
@@ -31,6 +31,14 @@ def drilled(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterato
     finally:
         platform.down()
         engine.remove_leftovers(installation)
+
+
+@pytest.fixture
+def drilled(stricken: Platform) -> Platform:
+    """The platform as every drill that passes leaves it, whatever one that did not has left."""
+    stricken.up()
+    ordered(stricken, "stop", "resting")
+    return stricken
 
 
 def ordered(platform: Platform, *arguments: str) -> None:
