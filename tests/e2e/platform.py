@@ -18,6 +18,7 @@ from tests.support.ports import free_port
 SERVICES = ("api", "provisioner", "proxy-sync", "health", "terminal", "keeper")
 DOMAIN = "claw.localhost"
 _IDEMPOTENT = frozenset({"GET", "DELETE"})
+_TRIES = 5
 TOKEN = "claw_e2e_" + "0" * 48
 CLAWSTEAD = Path(sys.executable).with_name("clawstead")
 
@@ -107,18 +108,20 @@ class EdgeClient:
     async def request(self, method: str, path: str, *, host: str = DOMAIN, **options: Any) -> httpx.Response:
         """Send one request to ``host`` through the edge.
 
-        One that may be repeated is, when nginx closes a kept connection in the same moment (RFC 9110, 9.2.2).
+        One that may be repeated is, when nginx closes a kept connection in the same moment (RFC 9110, 9.2.2): at a
+        reload all of them.
         """
         headers = {"Host": f"{host}:{self._port}", **options.pop("headers", {})}
-        repeatable = method in _IDEMPOTENT or "Idempotency-Key" in headers
+        tries = _TRIES if method in _IDEMPOTENT or "Idempotency-Key" in headers else 1
         url = f"https://127.0.0.1:{self._port}{path}"
         extensions = {"sni_hostname": host}
-        try:
-            return await self._http.request(method, url, headers=headers, extensions=extensions, **options)
-        except httpx.RemoteProtocolError:
-            if not repeatable:
-                raise
-            return await self._http.request(method, url, headers=headers, extensions=extensions, **options)
+        while True:
+            tries -= 1
+            try:
+                return await self._http.request(method, url, headers=headers, extensions=extensions, **options)
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
+                if not tries:
+                    raise
 
     async def api(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send one request to the API, so that it has its effect once."""
