@@ -1,7 +1,6 @@
 """kill -9 of each process at a random moment: everything converges, nothing doubled, nothing lost."""
 
 import asyncio
-import os
 import random
 
 import httpx
@@ -10,8 +9,9 @@ import pytest
 from tests.e2e.engine import Engine
 from tests.e2e.operations import Operations
 from tests.e2e.platform import SERVICES
+from tests.e2e.seed import chosen_seed
 
-SEED = int(os.environ.get("CLAWSTEAD_TEST_SEED", random.randrange(2**32)))
+SEED = chosen_seed()
 CONVERGENCE_SECONDS = 90
 
 

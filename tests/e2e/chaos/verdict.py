@@ -79,17 +79,19 @@ async def objects(
         made = living.get(container.labels["ing.clawstead.instance"])
         if made and (container.status == "running") is not (made.desired_state == "running"):
             yield f"the container of {made.id} is {container.status}, wanted {made.desired_state}"
-    for instance_id in known_to_edge(data_dir, customers):
-        yield f"the edge still knows {instance_id}, which is deleted"
+    async for finding in edge(data_dir, customers):
+        yield finding
 
 
-def known_to_edge(data_dir: Path, customers: Customers) -> list[str]:
-    """Return the deleted instances that have a line or a gate yet; closing the gate is urgent, the line is not."""
+async def edge(data_dir: Path, customers: Customers) -> AsyncIterator[str]:
+    """No deleted instance has a line or a gate; closing the gate is urgent, the line is not."""
     routes = [path for path in (data_dir / "proxy-sync").rglob("*") if path.suffix == ".map"]
     gates = {path.name for path in (data_dir / "proxy-sync" / "ready").iterdir()}
     text = "".join(path.read_text() for path in routes)
     deleted = [made.id for made in customers.made if made.desired_state == "deleted"]
-    return [instance_id for instance_id in deleted if instance_id in text or instance_id in gates]
+    for instance_id in deleted:
+        if instance_id in text or instance_id in gates:
+            yield f"the edge still knows {instance_id}, which is deleted"
 
 
 async def secrets_kept(bus: Client, customers: Customers) -> AsyncIterator[str]:
