@@ -258,7 +258,7 @@ async def test_it_is_ended_with_its_children_at_the_deadline(
 ) -> None:
     monkeypatch.setattr("clawstead_proxy_sync.adapters.certbot._GRACE_SECONDS", 0.3)
     stand_in.does(f"{stubborn}sleep 60 & echo $! > child; wait; sleep 60")
-    failed = await failure(stand_in.source(deadline=timedelta(seconds=0.3)))
+    failed = await failure(stand_in.source(deadline=timedelta(seconds=3)))
     assert failed.reason is Reason.TIMED_OUT
     await gone(stand_in, "pid", "child")
 
