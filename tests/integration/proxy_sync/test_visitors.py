@@ -105,6 +105,8 @@ SEEN = {
     "6.6.6.6, 198.51.100.5, 192.0.2.77": "198.51.100.5",
     "198.51.100.4, nonsense": "127.0.0.1",
     "2001:db8::4": "2001:db8::4",
+    "::1": "::1",
+    "::ffff:127.0.0.9": "::ffff:127.0.0.9",
 }
 """What the proxy may say, and the address that nginx takes from it: the last that no trusted proxy has."""
 
@@ -114,7 +116,7 @@ async def test_everybody_behind_a_trusted_proxy_sees_the_same_client(edge: Runni
         headers = {**FORGED, "X-Forwarded-For": forwarded}
         api = (await proxy.get(None, CREATE, headers=headers)).json()["headers"]
         gateway = (await proxy.get("blue", "/", headers=headers)).json()["headers"]
-        expected = "192.0.2.1" if seen == "127.0.0.1" else seen
+        expected = "192.0.2.1" if seen in {"127.0.0.1", "::1", "::ffff:127.0.0.9"} else seen
         assert (api["X-Forwarded-For"], api["X-Real-IP"]) == (seen, seen)
         assert (gateway["X-Forwarded-For"], gateway["X-Real-IP"]) == (expected, expected)
         assert not any("6.6.6.6" in value for value in (*api.values(), *gateway.values()))
