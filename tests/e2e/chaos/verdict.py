@@ -67,9 +67,9 @@ async def objects(
 ) -> AsyncIterator[str]:
     """One container, network and directory per living instance, none of others, no port twice; stopped ones rest."""
     living = {made.id: made for made in customers.living}
-    # What is stopped before the provisioner has made anything of it is as wanted without a container.
-    had_one = await _had_a_container(bus)
-    unmade = {made.id for made in customers.living if made.desired_state == "stopped" and made.id not in had_one}
+    # What is stopped before a container was made of it, or while an update replaces that, is as wanted without one.
+    without = await _without_a_container(bus)
+    unmade = {made.id for made in customers.living if made.desired_state == "stopped" and made.id in without}
     instances = data_dir / "instances"
     try:
         await asyncio.to_thread(check_objects, engine, installation, instances, living.keys() - unmade, unmade)
@@ -176,10 +176,11 @@ async def secrecy(
             yield f"a secret is in {name}"
 
 
-async def _had_a_container(bus: Client) -> set[str]:
-    """Return the instances of which the provisioner ever told a container."""
+async def _without_a_container(bus: Client) -> set[str]:
+    """Return the instances of which the provisioner told last that there is no container."""
     told = [event.data async for event in _events(bus)]
-    return {data.instance_id for data in told if isinstance(data, Observed) and data.container_id}
+    newest = {data.instance_id: data for data in told if isinstance(data, Observed)}
+    return {instance_id for instance_id, data in newest.items() if data.container_id is None}
 
 
 async def _events(bus: Client) -> AsyncIterator[Event[Any]]:

@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -81,9 +82,11 @@ class Edge:
     async def command(self, *words: str) -> tuple[int, str]:
         """Run ``clawstead certs`` as an operator would; return how it ended and what it said."""
         command = [Path(sys.executable).with_name("clawstead"), "certs", *words]
-        environment = {**os.environ, **self.process.settings}
-        run = partial(subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        ended = await asyncio.to_thread(run)
+        # It finds all it needs on the bus; pytest's own folder is longer than its settings allow.
+        with tempfile.TemporaryDirectory(prefix="claw-") as short:
+            environment = {**os.environ, **self.process.settings, "CLAWSTEAD_DATA_DIR": short}
+            run = partial(subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60)
+            ended = await asyncio.to_thread(run, check=False)
         return ended.returncode, ended.stdout + ended.stderr
 
     async def notice(self, kind: NoticeKind) -> Notice:
