@@ -19,6 +19,7 @@ from clawstead_proxy_sync.nginx_map import Upstream
 from clawstead_proxy_sync.settings import Settings
 from clawstead_shared.admin import Readiness
 from tests.support.acme.rig import AcmeRig, AcmeWorld
+from tests.support.machine import Machine
 from tests.support.ports import free_port
 from tests.support.site import EchoSite, SiteClient
 
@@ -83,6 +84,15 @@ async def acme(acme_rig: AcmeRig) -> AsyncIterator[AcmeWorld]:
     """What stands before them, for one test."""
     async with AcmeWorld(acme_rig) as world:
         yield world
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A machine within this one."""
+    machine = Machine()
+    machine.start()
+    yield machine
+    machine.stop()
 
 
 @pytest.fixture

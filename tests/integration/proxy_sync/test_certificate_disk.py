@@ -27,14 +27,6 @@ DOMAIN = "claw.localhost"
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
-    machine = Machine()
-    machine.start()
-    yield machine
-    machine.stop()
-
-
-@pytest.fixture
 def process(tmp_path: Path, bus: Bus, nats_server: NatsServer, machine: Machine) -> Iterator[ProxySyncProcess]:
     """A proxy-sync that was not started yet, with a local authority of its own."""
     process = ProxySyncProcess(tmp_path, nats_server, launcher=machine.inside(), CLAWSTEAD_DATA_DIR=DATA)

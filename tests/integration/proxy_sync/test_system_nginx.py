@@ -35,14 +35,6 @@ OTHER = "/etc/nginx/sites-enabled/other"
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
-    machine = Machine()
-    machine.start()
-    yield machine
-    machine.stop()
-
-
-@pytest.fixture
 def other_port(machine: Machine) -> int:
     """Where the machine's other site answers."""
     port = free_port()
